@@ -1,0 +1,1 @@
+"""One typer application; every command is imported only when it is called."""

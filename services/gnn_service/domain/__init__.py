@@ -1,0 +1,1 @@
+"""What things are: machines, recordings, windows and diagnoses. NumPy, Pydantic and pint at most; no I/O."""
