@@ -1,19 +1,24 @@
-"""`gnn-service`: finds the command, runs it, and turns errors into one line on stderr (architecture.md 4.2)."""
+"""`gnn-service`: finds the command, runs it, and turns errors into one line on stderr."""
 
 import importlib
+import os
 import sys
 from typing import Any
 
-import click
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from gnn_service import __version__
 from gnn_service.core.errors import GnnServiceError
 
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+
 # name -> (module that holds `app`, one line for --help)
 COMMANDS = {
-    "demo": ("gnn_service.cli.demo", "Replay real cycles of a hydraulic rig through the service and watch the diagnosis."),
+    "demo": (
+        "gnn_service.cli.demo",
+        "Replay real cycles of a hydraulic rig through the service and watch the diagnosis.",
+    ),
     "serve": ("gnn_service.cli.serve", "Run the service."),
     "machine": ("gnn_service.cli.machine", "Write, list, show and check machine descriptions."),
     "import": ("gnn_service.cli.importing", "Turn a published data set into a recording."),
@@ -28,36 +33,48 @@ COMMANDS = {
 
 
 class LazyGroup(TyperGroup):
-    """A group that imports a command's module when the command is asked for."""
+    """A group that knows its commands by name and summary, and imports a command's module when it is run."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=summary) for name, (_, summary) in COMMANDS.items()}
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, summary = COMMANDS[cmd_name]
-        if _only_listing(ctx):
-            return click.Command(cmd_name, short_help=summary, help=summary)
-        command = typer.main.get_command(importlib.import_module(module).app)
-        command.name = cmd_name
-        command.short_help = command.short_help or summary
-        return command
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that the arguments name, imported; called only when it is about to run."""
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found and _load(name or ""), rest
 
 
-def _only_listing(ctx: click.Context) -> bool:
-    """Whether the help page is being written, for which no module need be imported."""
-    return not ctx.protected_args and not ctx.args and ctx.invoked_subcommand is None and "--help" in sys.argv[1:2]
+def _load(name: str) -> Any:
+    module, summary = COMMANDS[name]
+    command = typer.main.get_command(importlib.import_module(module).app)
+    command.name = name
+    command.help = command.help or summary
+    return command
 
 
-app = typer.Typer(cls=LazyGroup, no_args_is_help=True, add_completion=False, help="Diagnose machines with one graph neural network.")
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Diagnose machines with one graph neural network.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 @app.callback()
-def _root(version: bool = typer.Option(False, "--version", is_eager=True, help="Print the version and stop.")) -> None:
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
+def _root(
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_print_version, help="Print the version and stop."
+    ),
+) -> None:
+    del version  # its callback has already acted
 
 
 def run(arguments: list[str] | None = None) -> None:
@@ -69,17 +86,35 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command line and return its exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     try:
         result: Any = app(args=arguments, prog_name="gnn-service", standalone_mode=False)
-    except GnnServiceError as error:
-        print(f"gnn-service: {error}", file=sys.stderr)
-        return 1
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return 2
-    except click.ClickException as error:
-        print(f"gnn-service: {error.format_message()} (see --help)", file=sys.stderr)
-        return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        return 130
+        sys.stdout.flush()
     except BrokenPipeError:
-        return 0
-    return result if isinstance(result, int) else 0
+        return _reader_left()
+    except GnnServiceError as error:
+        return _complain(str(error), FAILED)
+    except typer.TyperException as error:
+        # a group called without a command has printed its help already and has no message
+        message = error.format_message()
+        return _complain(f"{message} (see --help)" if message else "", error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("gnn_service"):
+            raise
+        return _complain(
+            f"this command needs {error.name}: install the extra with pip install 'gnn-service[train]'", FAILED
+        )
+    except OSError as error:
+        return _complain(str(error), FAILED)
+    return result if isinstance(result, int) else DONE
+
+
+def _complain(message: str, status: int) -> int:
+    if message:
+        print(f"gnn-service: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _reader_left() -> int:
+    """Whoever read our output has seen enough (`| head`): nothing failed, and nothing more can be said."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return DONE
