@@ -1,0 +1,353 @@
+"""Every setting of the product: one frozen tree, read from arguments, environment, files and secrets.
+
+`load_settings` is the one way in. It reads, strongest first: its arguments, environment variables (`GNN_` before,
+`__` between levels), `.env`, a TOML file, a secrets directory, and the defaults below.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gnn_service.core import config_sources, devices
+from gnn_service.core.config_sources import Allowed
+from gnn_service.core.errors import ConfigurationError
+
+_DAY_S = 86_400.0
+_URL = re.compile(r"https?://(?!\S*@)[^\s/?#]+(/\S*)?")
+_ORIGIN = re.compile(r"\*|https?://(?!\S*@)[^\s/?#]+")
+_POSTGRES = re.compile(r"postgres(ql)?://\S+")
+
+
+def _expand(path: Path) -> Path:
+    return path.expanduser()
+
+
+def _split(value: Any) -> Any:
+    """`a, b` as well as a list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _http_url(value: str) -> str:
+    if _URL.fullmatch(value) is None:
+        raise ValueError
+    return value
+
+
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(_ORIGIN.fullmatch(value) for value in values):
+        raise ValueError
+    return values
+
+
+def _postgres_url(value: SecretStr) -> SecretStr:
+    if _POSTGRES.fullmatch(value.get_secret_value()) is None:
+        raise ValueError
+    return value
+
+
+Device = Annotated[str, StringConstraints(pattern=devices.DEVICE_PATTERN), Allowed(devices.DEVICE_WORDS)]
+UserPath = Annotated[Path, AfterValidator(_expand), Allowed("a path")]
+HttpUrl = Annotated[str, AfterValidator(_http_url), Allowed("an http or https address without credentials")]
+Origins = Annotated[
+    tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_origins),
+    Allowed("origins such as https://plant.example:8443, between commas, or *"),
+]  # fmt: skip
+PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url), Allowed("a postgresql:// address")]
+
+
+def _refuse(message: str, *fields: str) -> NoReturn:
+    """Fail a check between several fields; the loader adds their values and sources."""
+    raise PydanticCustomError("fields_together", "{message}", {"message": message, "fields": fields})
+
+
+class SettingsGroup(BaseModel):
+    """A frozen branch of the settings tree: unknown keys, NaN, infinity and a boolean for a number are errors."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError
+        return value
+
+
+class ModelSettings(SettingsGroup):
+    """The trained model that answers."""
+
+    bundle: UserPath | None = Field(None, description="Folder of the trained bundle; unset takes the one shipped.")
+    device: Device = Field("auto", description="Where the model runs; auto takes the best device there is.")
+    runtime: Literal["onnxruntime"] = Field("onnxruntime", description="What the model runs on.")
+
+    @model_validator(mode="after")
+    def _device_exists(self) -> Self:
+        if self.device != "auto":
+            devices.resolve(self.device, self.runtime, where="model.device")
+        return self
+
+
+class TrainingSettings(SettingsGroup):
+    """How a model is trained. An explicit device is looked for when training starts and by `config check`."""
+
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of every random draw.")
+    epochs: int = Field(60, ge=1, le=10_000, description="Passes over the training windows, at most.")
+    batch_size: int = Field(64, ge=1, le=4096, description="Windows in a training step.")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak step of AdamW, dimensionless.")
+    weight_decay: float = Field(0.05, ge=0, le=1, description="Decoupled weight decay of AdamW, dimensionless.")
+    patience: int = Field(10, ge=1, le=10_000, description="Epochs without improvement before training stops.")
+    train_fraction: float = Field(0.7, gt=0, lt=1, description="Share of the groups to train on.")
+    validation_fraction: float = Field(0.15, gt=0, lt=1, description="Share of the groups to stop and calibrate on.")
+    test_fraction: float = Field(0.15, gt=0, lt=1, description="Share of the groups held out for the final score.")
+    folds: int = Field(5, ge=2, le=50, description="Folds of a cross-validation.")
+    device: Device = Field("auto", description="Where training runs; auto takes the best device there is.")
+    runs_dir: UserPath = Field(Path("runs"), description="Folder that run folders are written to.")
+    commissioning_cycles: int = Field(10, ge=1, le=10_000, description="Healthy cycles that make a baseline.")
+
+    @model_validator(mode="after")
+    def _fractions_share_the_whole(self) -> Self:
+        total = self.train_fraction + self.validation_fraction + self.test_fraction
+        if abs(total - 1) > 1e-6:
+            names = ("train_fraction", "validation_fraction", "test_fraction")
+            _refuse(f"must sum to 1, not {total:.6g}; set all three", *names)
+        return self
+
+
+class BreakerSettings(SettingsGroup):
+    """When calls to a failing model are paused, and how they start again."""
+
+    failure_rate: float = Field(0.5, gt=0, le=1, description="Share of failed calls that opens the breaker.")
+    window_s: float = Field(30.0, ge=0.1, le=3600, description="Seconds over which calls are counted.")
+    minimum_calls: int = Field(10, ge=1, le=100_000, description="Calls in the window before the rate counts.")
+    open_s: float = Field(10.0, gt=0, le=3600, description="Seconds that calls are refused before probing.")
+    half_open_probes: int = Field(3, ge=1, le=1000, description="Probes that decide whether the breaker closes.")
+    half_open_concurrent: int = Field(1, ge=1, le=1000, description="Probes in flight at once, at most.")
+
+    @model_validator(mode="after")
+    def _probes_fit(self) -> Self:
+        if self.half_open_concurrent > self.half_open_probes:
+            _refuse("must not have more concurrent probes than probes", "half_open_concurrent", "half_open_probes")
+        return self
+
+
+class InferenceSettings(SettingsGroup):
+    """The engine between many callers and one model."""
+
+    batch_max: int = Field(16, ge=1, le=64, description="Windows in a batch, at most.")
+    batch_wait_ms: float = Field(50.0, ge=0, le=1000, description="Milliseconds a batch is held open, at most.")
+    warmup_iterations: int = Field(10, ge=1, le=1000, description="Runs of the model before it is ready.")
+    queue_max: int = Field(256, ge=1, le=65_536, description="Windows that may wait; more are refused at once.")
+    request_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds from arrival to answer, at most.")
+    threads: int = Field(1, ge=1, le=256, description="Threads inside the model's runtime.")
+    restart_backoff_s: float = Field(0.5, gt=0, le=600, description="Seconds before a dead worker's first restart.")
+    restart_backoff_max_s: float = Field(30.0, gt=0, le=3600, description="Seconds between restarts, at most.")
+    heartbeat_timeout_s: float = Field(10.0, gt=0, le=600, description="Seconds of silence that mean a hung worker.")
+    drain_timeout_s: float = Field(10.0, ge=0, le=600, description="Seconds for waiting requests on shutdown.")
+    memory_fraction: float = Field(0.8, gt=0, le=1, description="Share of a GPU's memory to use; no effect on a CPU.")
+    breaker: BreakerSettings = Field(BreakerSettings(), description="The circuit breaker around the model.")
+
+    @model_validator(mode="after")
+    def _times_and_sizes_fit(self) -> Self:
+        if self.batch_wait_ms >= self.request_timeout_s * 1000:
+            _refuse("must wait less for a batch than for the answer", "batch_wait_ms", "request_timeout_s")
+        if self.batch_max > self.queue_max:
+            _refuse("must not batch more than may wait", "batch_max", "queue_max")
+        if self.restart_backoff_s > self.restart_backoff_max_s:
+            _refuse("must not start above its maximum", "restart_backoff_s", "restart_backoff_max_s")
+        return self
+
+
+class DatabaseSettings(SettingsGroup):
+    """Where readings, diagnoses and alarms are kept."""
+
+    url: PostgresUrl | None = Field(None, description="PostgreSQL to use; unset takes the embedded one.")
+    data_dir: UserPath = Field(Path("~/.local/share/gnn-service"), description="Folder of the embedded PostgreSQL.")
+    pool_min: int = Field(2, ge=1, le=1000, description="Connections kept open.")
+    pool_max: int = Field(10, ge=1, le=1000, description="Connections, at most.")
+    acquire_timeout_s: float = Field(5.0, gt=0, le=600, description="Seconds to wait for a free connection.")
+    query_timeout_s: float = Field(30.0, gt=0, le=3600, description="Seconds that a query may take, client side.")
+    statement_timeout_s: float = Field(25.0, gt=0, le=3600, description="Seconds that a query may take, server side.")
+    health_interval_s: float = Field(30.0, gt=0, le=3600, description="Seconds between health checks.")
+    retry_attempts: int = Field(5, ge=1, le=100, description="Attempts of an operation that may be repeated.")
+    retry_backoff_s: float = Field(0.1, gt=0, le=600, description="Seconds before the second attempt; then doubled.")
+    retry_backoff_max_s: float = Field(5.0, gt=0, le=3600, description="Seconds between attempts, at most.")
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
+        if self.pool_min > self.pool_max:
+            _refuse("must not keep more connections than the pool may have", "pool_min", "pool_max")
+        if self.statement_timeout_s >= self.query_timeout_s:
+            _refuse("must let the server give up before the client", "statement_timeout_s", "query_timeout_s")
+        if self.retry_backoff_s > self.retry_backoff_max_s:
+            _refuse("must not start above its maximum", "retry_backoff_s", "retry_backoff_max_s")
+        return self
+
+
+class ApiSettings(SettingsGroup):
+    """The HTTP door."""
+
+    host: str = Field("127.0.0.1", min_length=1, max_length=255, description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
+    body_max_bytes: int = Field(8 * 2**20, ge=1024, le=2**30, description="Bytes in a request body, at most.")
+    body_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds for a request body to arrive.")
+    windows_max: int = Field(256, ge=1, le=65_536, description="Windows in one request, at most.")
+    connections_max: int = Field(1024, ge=1, le=65_536, description="Connections at once; more are refused.")
+    keep_alive_s: int = Field(5, ge=1, le=3600, description="Seconds that an idle connection stays open.")
+    docs_enabled: bool = Field(default=True, description="Serve the interactive API documentation.")
+    cors_origins: Origins = Field((), description="Web origins whose pages may call the API.")
+    companion_url: HttpUrl | None = Field(None, description="Address of the demo's control, where one runs.")
+    shutdown_timeout_s: float = Field(15.0, gt=0, le=600, description="Seconds for open requests on shutdown.")
+
+
+class MonitoringSettings(SettingsGroup):
+    """How a machine is watched."""
+
+    window_s: float = Field(60.0, ge=1, le=_DAY_S, description="Seconds of readings that a diagnosis looks at.")
+    interval_s: float = Field(60.0, ge=0.1, le=_DAY_S, description="Seconds between diagnoses of a machine.")
+    stale_after_s: float = Field(300.0, ge=1, le=_DAY_S, description="Seconds without readings until state unknown.")
+
+    @model_validator(mode="after")
+    def _nothing_goes_unseen(self) -> Self:
+        if self.interval_s > self.window_s:
+            _refuse("must look at every reading at least once", "interval_s", "window_s")
+        if self.stale_after_s < self.interval_s:
+            _refuse("must not be stale between two diagnoses", "stale_after_s", "interval_s")
+        return self
+
+
+class ObservabilitySettings(SettingsGroup):
+    """Logs, metrics and traces."""
+
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        "info", description="Least severe record that is logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="Shape of a log line; auto is console in a terminal, else json."
+    )
+    metrics_enabled: bool = Field(default=True, description="Serve Prometheus metrics at /metrics.")
+    tracing_enabled: bool = Field(default=False, description="Send OpenTelemetry traces to the OTLP endpoint.")
+    otlp_endpoint: HttpUrl | None = Field(None, description="Where traces go: OTLP over HTTP with protobuf.")
+    otlp_timeout_s: float = Field(5.0, gt=0, le=60, description="Seconds for one export of traces.")
+    service_name: str = Field("gnn-service", min_length=1, max_length=255, description="Name in traces and logs.")
+    trace_sample_ratio: float = Field(1.0, ge=0, le=1, description="Share of traces that is kept.")
+
+    @model_validator(mode="after")
+    def _traces_have_somewhere_to_go(self) -> Self:
+        if self.tracing_enabled and self.otlp_endpoint is None:
+            _refuse("must have an endpoint when tracing is on", "otlp_endpoint", "tracing_enabled")
+        return self
+
+
+class Settings(BaseSettings):
+    """The whole tree. Build it with `load_settings`, whose errors name field, value, source and range."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="GNN_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        env_parse_none_str="null",
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+    model: ModelSettings = Field(ModelSettings(), description=ModelSettings.__doc__)
+    training: TrainingSettings = Field(TrainingSettings(), description=TrainingSettings.__doc__)
+    inference: InferenceSettings = Field(InferenceSettings(), description=InferenceSettings.__doc__)
+    database: DatabaseSettings = Field(DatabaseSettings(), description=DatabaseSettings.__doc__)
+    api: ApiSettings = Field(ApiSettings(), description=ApiSettings.__doc__)
+    monitoring: MonitoringSettings = Field(MonitoringSettings(), description=MonitoringSettings.__doc__)
+    observability: ObservabilitySettings = Field(ObservabilitySettings(), description=ObservabilitySettings.__doc__)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then what `config_sources.stack` finds."""
+        return (init_settings, *(layer.source for layer in config_sources.stack(settings_cls)))
+
+    def directories(self) -> dict[str, Path]:
+        """The folders that are written to, by the path of their setting."""
+        return {"training.runs_dir": self.training.runs_dir, "database.data_dir": self.database.data_dir}
+
+    def create_directories(self, *names: str) -> None:
+        """Create folders and check that they can be written to: those that `names` give, or all of `directories()`.
+
+        A service or command calls this when it starts, for what it uses; nothing is created at import.
+
+        Raises:
+            ConfigurationError: a folder cannot be created or written to.
+        """
+        known = self.directories()
+        for name in names or known:
+            _create_directory(name, known[name])
+
+    @model_validator(mode="after")
+    def _shutdown_waits_for_the_engine(self) -> Self:
+        if self.api.shutdown_timeout_s < self.inference.drain_timeout_s:
+            _refuse("must give the engine time to drain", "api.shutdown_timeout_s", "inference.drain_timeout_s")
+        return self
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from every source; `overrides` are the arguments, the strongest of them.
+
+    Args:
+        overrides: groups by name, each a mapping or an instance (of which the fields that were set count); groups
+            that are given in part keep the rest: ``load_settings(api={"port": 0})``.
+
+    Raises:
+        ConfigurationError: a value or key is wrong; names field, value (never a secret's), source and range.
+        DeviceUnavailableError: an explicit device is not on this machine.
+    """
+    return load_with_sources(**overrides)[0]
+
+
+def load_with_sources(**overrides: Any) -> tuple[Settings, dict[str, str]]:
+    """`load_settings`, and where each value came from: `{"api.port": "environment variable GNN_API__PORT", ...}`."""
+    arguments = {name: _as_mapping(value) for name, value in overrides.items()}
+    layers = [config_sources.Layer.of_arguments(Settings, arguments), *config_sources.stack(Settings)]
+    settings = config_sources.build(Settings, arguments, layers)
+    return settings, config_sources.origins(Settings, layers)
+
+
+def _as_mapping(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return {name: _as_mapping(getattr(value, name)) for name in value.model_fields_set}
+    return value
+
+
+def _create_directory(name: str, path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    else:
+        if os.access(path, os.W_OK | os.X_OK):
+            return
+        reason = "no permission to write to it"
+    msg = f"cannot use the folder {path}: {reason}; set {config_sources.variable(name)} to one that can be written to"
+    raise ConfigurationError(msg, where=name)

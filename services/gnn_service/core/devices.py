@@ -1,0 +1,99 @@
+"""Which devices exist here: asked lazily of ONNX Runtime or torch, whichever a caller computes with."""
+
+import ctypes
+import re
+from functools import cache
+from importlib.util import find_spec
+from typing import Final, Literal
+
+from gnn_service.core.errors import ConfigurationError, DeviceUnavailableError
+
+Runtime = Literal["onnxruntime", "torch"]
+
+DEVICE_PATTERN: Final = r"^(auto|cpu|cuda(:\d{1,3})?|mps)$"
+DEVICE_WORDS: Final = "one of auto, cpu, cuda, cuda:N, mps"
+
+_EXTRA_OF: Final = {"onnxruntime": "gnn-service", "torch": "'gnn-service[train]'"}
+
+
+def installed_runtime() -> Runtime:
+    """The lighter of the installed runtimes: ONNX Runtime before torch.
+
+    Raises:
+        ConfigurationError: neither is installed.
+    """
+    for runtime in ("onnxruntime", "torch"):
+        if find_spec(runtime) is not None:
+            return runtime
+    msg = "neither onnxruntime nor torch is installed; run: pip install gnn-service"
+    raise ConfigurationError(msg)
+
+
+@cache
+def available(runtime: Runtime | None = None) -> tuple[str, ...]:
+    """The devices that `runtime` can compute on in this process, best first, `cpu` always last.
+
+    Imports the runtime on the first call (seconds for torch), then remembers the answer.
+
+    Raises:
+        ConfigurationError: the runtime is not installed.
+    """
+    runtime = runtime or installed_runtime()
+    if find_spec(runtime) is None:
+        msg = f"{runtime} is not installed; run: pip install {_EXTRA_OF[runtime]}"
+        raise ConfigurationError(msg)
+    return (*(_torch_devices() if runtime == "torch" else _onnxruntime_devices()), "cpu")
+
+
+def resolve(device: str, runtime: Runtime | None = None, *, where: str | None = None) -> str:
+    """The device that a setting means here: `cpu`, `cuda:N` or `mps`; `where` names the setting in errors.
+
+    `auto` is the best that exists, `cuda` the first GPU. `cpu` exists everywhere and imports nothing.
+
+    Raises:
+        ConfigurationError: `device` is no device name, or the runtime is not installed.
+        DeviceUnavailableError: an explicit device that is not there; the message lists those that are.
+    """
+    if re.fullmatch(DEVICE_PATTERN, device) is None:
+        msg = f"device {device!r} is no device name; use {DEVICE_WORDS}"
+        raise ConfigurationError(msg, where=where)
+    if device == "cpu":
+        return device
+    here = available(runtime)
+    if device == "auto":
+        return here[0]
+    wanted = "cuda:0" if device == "cuda" else device
+    if wanted not in here:
+        name = runtime or installed_runtime()
+        msg = f"device {device!r} is not there; {name} offers here: {', '.join(here)}; set one of these or auto"
+        raise DeviceUnavailableError(msg, where=where)
+    return wanted
+
+
+def _torch_devices() -> tuple[str, ...]:
+    import torch
+
+    if torch.cuda.is_available():
+        return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+    return ("mps",) if torch.backends.mps.is_available() else ()
+
+
+def _onnxruntime_devices() -> tuple[str, ...]:
+    import onnxruntime
+
+    # The provider list tells what the wheel was built with; the driver tells whether a GPU is there.
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        return ()
+    return tuple(f"cuda:{index}" for index in range(_cuda_driver_devices()))
+
+
+def _cuda_driver_devices() -> int:
+    """GPUs that the CUDA driver shows, 0 without a driver (CUDA Driver API: cuInit, cuDeviceGetCount)."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
