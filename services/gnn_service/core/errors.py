@@ -103,6 +103,14 @@ class BodyTooLargeError(InvalidInputError):
     title = "The body is too large"
 
 
+class SlowBodyError(InvalidInputError):
+    """The body did not arrive in time."""
+
+    status = 408
+    code = "slow-body"
+    title = "The body took too long"
+
+
 class BundleError(GnnServiceError):
     """A bundle is damaged, truncated, foreign, or does not fit this version."""
 

@@ -1,0 +1,144 @@
+"""Every Prometheus metric of the product: names, labels with few values, explicit buckets.
+
+One `Metrics` an application, on a registry of its own. Counting happens where things happen; the engine counts for
+itself in plain data classes and is read when Prometheus asks (`EngineNumbers`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+UNMATCHED = "unmatched"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# seconds: a window takes 0.3 ms in the model, a request a few, and the longest wait is the deadline
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BYTES = (1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 8388608.0, 33554432.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A histogram as its owner counts it: ``counts[i]`` values in (``bounds[i-1]``, ``bounds[i]``].
+
+    ``counts`` has one entry more than ``bounds``, for the values above the last; ``total`` is the sum of values.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class EngineNumbers:
+    """What the inference engine says of itself; seconds, windows and counts since it was made."""
+
+    ready: bool
+    waiting: int
+    in_flight: int
+    breaker: str
+    ends: Mapping[str, int]
+    restarts: int
+    batch_size: Distribution
+    queue_s: Distribution
+    run_s: Distribution
+    total_s: Distribution
+
+
+BREAKER_STATES = ("closed", "open", "half_open")
+
+
+class Metrics:
+    """The instruments of one application."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        requests = ("method", "route")
+        self.http_requests = Counter(
+            "gnn_http_requests", "HTTP requests answered.", (*requests, "status"), registry=self.registry
+        )
+        self.http_seconds = Histogram(
+            "gnn_http_request_seconds",
+            "Seconds from the request's head to the end of its answer.",
+            requests,
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.http_body_bytes = Histogram(
+            "gnn_http_request_body_bytes",
+            "Bytes of request bodies that were read.",
+            requests,
+            buckets=_BYTES,
+            registry=self.registry,
+        )
+        self.http_in_progress = Gauge(
+            "gnn_http_requests_in_progress", "HTTP requests being answered now.", registry=self.registry
+        )
+        self.problems = Counter(
+            "gnn_problems", "Errors answered as problem details, by code.", ("code",), registry=self.registry
+        )
+        self.diagnoses = Counter("gnn_diagnoses", "Diagnoses answered, by state.", ("state",), registry=self.registry)
+        self.commissions = Counter("gnn_commissions", "Baselines made.", registry=self.registry)
+        self.build = Info("gnn_build", "Version of the service and of its model bundle.", registry=self.registry)
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
+
+    def watch_engine(self, read: Callable[[], EngineNumbers]) -> None:
+        """Report what ``read`` returns each time the metrics are asked for."""
+        self.registry.register(_EngineCollector(read))
+
+    def exposition(self) -> bytes:
+        """The text format of Prometheus, `CONTENT_TYPE`."""
+        return generate_latest(self.registry)
+
+
+def method_label(method: str) -> str:
+    """The method if it is a usual one, else ``other``: a caller must not be able to invent labels."""
+    return method if method in _METHODS else "other"
+
+
+class _EngineCollector(Collector):
+    def __init__(self, read: Callable[[], EngineNumbers]) -> None:
+        self._read = read
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        numbers = self._read()
+        yield GaugeMetricFamily("gnn_engine_ready", "1 while the engine can answer.", value=float(numbers.ready))
+        yield GaugeMetricFamily("gnn_engine_waiting_windows", "Windows in the queue.", value=numbers.waiting)
+        yield GaugeMetricFamily("gnn_engine_in_flight_windows", "Windows in the model.", value=numbers.in_flight)
+        yield CounterMetricFamily("gnn_engine_restarts", "Restarts of the model's worker.", value=numbers.restarts)
+        breaker = GaugeMetricFamily("gnn_engine_breaker_state", "1 for the breaker's state.", labels=["state"])
+        for state in BREAKER_STATES:
+            breaker.add_metric([state], float(numbers.breaker == state))
+        yield breaker
+        ends = CounterMetricFamily("gnn_engine_windows", "Windows, by how their request ended.", labels=["end"])
+        for end, count in numbers.ends.items():
+            ends.add_metric([end], count)
+        yield ends
+        yield _histogram("gnn_engine_batch_windows", "Windows in a batch.", numbers.batch_size)
+        yield _histogram("gnn_engine_queue_seconds", "Seconds a window waits for its batch.", numbers.queue_s)
+        yield _histogram("gnn_engine_run_seconds", "Seconds a batch takes in the model.", numbers.run_s)
+        yield _histogram("gnn_engine_total_seconds", "Seconds from admission to answer.", numbers.total_s)
+
+
+def _histogram(name: str, documentation: str, distribution: Distribution) -> HistogramMetricFamily:
+    buckets, running = [], 0
+    for bound, count in zip((*distribution.bounds, float("inf")), distribution.counts, strict=True):
+        running += count
+        buckets.append(("+Inf" if bound == float("inf") else repr(float(bound)), running))
+    return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=distribution.total)
