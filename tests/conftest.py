@@ -1,0 +1,99 @@
+"""What every test shares: an environment free of the caller's settings, and resources asked for by name.
+
+A test that needs something which not every machine has says so with ``@pytest.mark.requires("data")`` or, where
+only one branch needs it, with the ``require`` fixture. Without the resource the test skips and says why; where
+``GNN_TEST_REQUIRE`` lists it (names with commas, or ``all``) the test fails instead, so that a machine which is
+meant to provide it cannot quietly stop doing so.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMANDED = frozenset(filter(None, os.environ.get("GNN_TEST_REQUIRE", "").replace(" ", "").split(",")))
+DATA = Path(os.environ.get("GNN_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+# Nothing that the caller has set for a service of their own reaches a test.
+for _name in [name for name in os.environ if name.startswith(("GNN_", "OTEL_")) and name != "GNN_TEST_REQUIRE"]:
+    del os.environ[_name]
+
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("ci" if "CI" in os.environ else "default")
+
+
+def _has_gpu() -> bool:
+    try:
+        import torch
+    except ImportError:
+        return False
+    return torch.cuda.is_available()
+
+
+def _program(*names: str) -> Callable[[], bool]:
+    return lambda: any(shutil.which(name) for name in names)
+
+
+# name -> (is it here?, what to do where it is not)
+RESOURCES: dict[str, tuple[Callable[[], bool], str]] = {
+    "broker": (_program("mosquitto"), "no MQTT broker: install mosquitto"),
+    "chromium": (_program("chromium", "chromium-browser", "google-chrome"), "no browser: install chromium"),
+    "data": (
+        (DATA / "uci_hydraulic").is_dir,
+        "no published recordings in ../shared/data: put them there or name their folder in GNN_TEST_DATA",
+    ),
+    "gpu": (_has_gpu, "no CUDA device"),
+    "node": (_program("node"), "no Node.js: install nodejs"),
+    "root": (lambda: hasattr(os, "geteuid") and os.geteuid() == 0, "not root"),
+}
+
+
+def _require(*names: str) -> None:
+    for name in names:
+        if name not in RESOURCES:
+            pytest.fail(f"tests know no resource {name!r}; there are {', '.join(sorted(RESOURCES))}", pytrace=False)
+        is_here, missing = RESOURCES[name]
+        if is_here():
+            continue
+        if DEMANDED & {name, "all"}:
+            pytest.fail(f"GNN_TEST_REQUIRE demands {name!r}: {missing}", pytrace=False)
+        pytest.skip(missing)
+
+
+def pytest_configure() -> None:
+    """Refuse a misspelt demand: it would demand nothing."""
+    if unknown := DEMANDED - RESOURCES.keys() - {"all"}:
+        raise pytest.UsageError(
+            f"GNN_TEST_REQUIRE: unknown {', '.join(sorted(unknown))}; there are {', '.join(sorted(RESOURCES))}, all"
+        )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Check the resources that a test's markers name before any of its fixtures is made."""
+    for marker in item.iter_markers("requires"):
+        _require(*marker.args)
+
+
+@pytest.fixture(scope="session")
+def require() -> Callable[..., None]:
+    """``require("chromium")``: skip here, or fail where it is demanded, unless the resource is there."""
+    return _require
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def uci_hydraulic() -> Path:
+    """The development part of the hydraulic rig's recording (Helwig et al. 2015, UCI 447, CC BY 4.0)."""
+    _require("data")
+    return DATA / "uci_hydraulic"
