@@ -1,8 +1,8 @@
 """The described asset: components, connections, sensors, circuits, failure modes and duty cycle.
 
-Vocabulary: machines.md 2.1, 2.2, 2.5 in short: ids in lower snake case (sensor ids keep the plant's own tag),
-UCUM unit codes, gauge pressure unless the quantity says otherwise. Consistency between the parts and with the
-catalogue is `gnn_service.domain.check`'s business; here each part is only well-formed by itself.
+Component ids are lower snake case, sensor ids keep the plant's own tag; units are UCUM codes (https://ucum.org);
+pressure is gauge unless the quantity says otherwise. Consistency between the parts and with the catalogue is
+`gnn_service.domain.check`'s business; here each part is only well-formed by itself.
 """
 
 from enum import StrEnum
@@ -23,7 +23,11 @@ class Part(BaseModel):
 
 
 class SensorRole(StrEnum):
-    """What a sensor may be used for (architecture.md 3, model.md 0.3)."""
+    """What a sensor may be used for.
+
+    Evidence moves with the state of its component; context moves with load, weather or the rest of the machine;
+    a command is what a controller asks for; derived is computed from other sensors and may give a state away.
+    """
 
     EVIDENCE = "evidence"
     CONTEXT = "context"

@@ -1,4 +1,4 @@
-"""A stored stretch of a machine's life (architecture.md 4.1), in memory."""
+"""A stored stretch of a machine's life, in memory."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,0 +1,57 @@
+"""Folders that appear whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gnn_service.core.errors import InvalidInputError
+
+
+@contextmanager
+def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder beside ``target`` that takes its name when the block ends well.
+
+    Any failure inside removes it and leaves ``target`` as it was. A target that already holds something is an
+    InvalidInputError unless ``overwrite`` says to replace it.
+    """
+    target = target.resolve()
+    if target.exists() and not target.is_dir():
+        raise InvalidInputError("a file stands where the folder is to be written; choose another", where=str(target))
+    occupied = target.is_dir() and any(target.iterdir())
+    if occupied and not overwrite:
+        raise InvalidInputError("this folder is not empty; choose another, or say --overwrite", where=str(target))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    except OSError as error:
+        raise InvalidInputError(f"cannot be written: {error.strerror}", where=str(target)) from error
+    try:
+        yield staged
+        _swap(staged, target)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _swap(staged: Path, target: Path) -> None:
+    staged.chmod(0o777 & ~_umask())
+    if not target.exists():
+        staged.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+    target.rename(old / target.name)
+    try:
+        staged.rename(target)
+    except OSError:
+        (old / target.name).rename(target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

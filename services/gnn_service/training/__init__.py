@@ -1,0 +1,1 @@
+"""From recordings to a bundle: importers, splits, the training loop, evaluation and baselines."""

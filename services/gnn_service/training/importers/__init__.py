@@ -1,0 +1,1 @@
+"""Published data sets of real machines, turned into recordings. Nothing here imports torch."""
