@@ -85,6 +85,8 @@ def _of_own_error(scope: Scope, error: GnnServiceError) -> Response:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
     elif error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["retry-after"] = "1"
+    if error.status == HTTPStatus.REQUEST_TIMEOUT:
+        headers["connection"] = "close"  # the rest of the body may still come
     return _answer(
         scope,
         code=error.code,
@@ -143,7 +145,7 @@ async def _on_client_gone(_: Request, __: Exception) -> Response:
     return Response(status_code=CLIENT_GONE)
 
 
-def _answer(  # noqa: PLR0913 - the members of a problem
+def _answer(
     scope: Scope,
     *,
     code: str,

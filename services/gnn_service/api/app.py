@@ -1,0 +1,108 @@
+"""The application: made by `create_app`, everything it opens is opened and closed by its lifespan."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from gnn_service import __version__
+from gnn_service.api import openapi, problems
+from gnn_service.api.deps import DiagnoserFactory, State
+from gnn_service.api.engine_numbers import engine_numbers
+from gnn_service.api.middleware import REQUEST_ID, GuardCrash, LimitBody, Observe
+from gnn_service.api.routes import catalogue, diagnose, docs, health
+from gnn_service.core.config import Settings
+from gnn_service.inference.diagnoser import Diagnoser
+from gnn_service.observability.logs import logger
+from gnn_service.observability.metrics import Metrics
+from gnn_service.observability.tracing import start_tracing
+
+_DESCRIPTION = """
+Diagnoses hydraulic and electro-mechanical machines with one graph neural network.
+
+Send a machine (its id, or its whole description) and a window of readings to `POST /v1/diagnose`. Answers get better
+with a baseline of the machine's own healthy running, which `POST /v1/commission` learns from a few windows.
+Errors are problem details (RFC 9457); every answer carries `X-Request-Id`.
+"""
+_log = logger("gnn_service.api")
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
+
+
+def create_app(settings: Settings, *, diagnoser_factory: DiagnoserFactory | None = None) -> FastAPI:
+    """The ASGI application of the service.
+
+    ``diagnoser_factory`` opens what diagnoses, as an async context manager; default `Diagnoser.open`.
+    """
+    metrics = Metrics()
+    app = FastAPI(
+        title="gnn-service",
+        version=__version__,
+        summary="Condition diagnosis of hydraulic and electro-mechanical machines.",
+        description=_DESCRIPTION,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        lifespan=_lifespan(settings, metrics, diagnoser_factory or Diagnoser.open),
+        middleware=_middleware(settings, metrics),
+        generate_unique_id_function=openapi.operation_id,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json" if settings.api.docs_enabled else None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours cover it, in every FastAPI version
+    )
+    for router in (diagnose.router, catalogue.router, health.router):
+        app.include_router(router)
+    if settings.observability.metrics_enabled:
+        app.include_router(health.scraping)
+    if settings.api.docs_enabled:
+        app.include_router(docs.router)
+    problems.install(app)
+    openapi.install(app)
+    return app
+
+
+def _lifespan(settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFactory) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        async with AsyncExitStack() as opened:
+            observed = settings.observability
+            if observed.tracing_enabled and observed.otlp_endpoint is not None:
+                tracing = start_tracing(
+                    observed.otlp_endpoint,
+                    version=__version__,
+                    service=observed.service_name,
+                    sample_ratio=observed.trace_sample_ratio,
+                    timeout_s=observed.otlp_timeout_s,
+                )
+                opened.push_async_callback(tracing.stop, observed.otlp_timeout_s)
+            diagnoser = await opened.enter_async_context(open_diagnoser(settings))
+            metrics.build.info({"version": __version__, "bundle": diagnoser.bundle.version})
+            metrics.watch_engine(lambda: engine_numbers(diagnoser.engine))
+            _log.info("ready", version=__version__, bundle=diagnoser.bundle.version)
+            yield State(settings=settings, diagnoser=diagnoser, metrics=metrics, started=time.monotonic())
+            _log.info("stopping")
+
+    return lifespan
+
+
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+    """Outermost first."""
+    api = settings.api
+    stack = [Middleware(Observe, metrics=metrics)]
+    if api.cors_origins:
+        stack.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(api.cors_origins),
+                allow_methods=["GET", "POST"],
+                allow_headers=["content-type", REQUEST_ID, "traceparent"],
+                expose_headers=[REQUEST_ID, "retry-after"],
+            )
+        )
+    return [
+        *stack,
+        Middleware(GuardCrash),
+        Middleware(LimitBody, max_bytes=api.body_max_bytes, timeout_s=api.body_timeout_s),
+    ]

@@ -1,0 +1,158 @@
+"""What the routes are given: the application's state, and bodies read as JSON."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated, Any, Protocol, TypedDict, TypeVar
+
+import orjson
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from gnn_service.core.config import Settings
+from gnn_service.core.errors import MalformedBodyError, UnknownMachineError
+from gnn_service.domain.check import check_machine
+from gnn_service.domain.diagnosis import Diagnosis
+from gnn_service.domain.machine import Machine
+from gnn_service.domain.window import Window
+from gnn_service.inference.engine import Engine
+from gnn_service.model.baseline import Baseline
+from gnn_service.model.bundle import Bundle
+from gnn_service.observability.metrics import Metrics
+
+Answer = TypeVar("Answer")
+_SHOWN_MACHINES = 20
+
+
+class Diagnosing(Protocol):
+    """What the routes need of `inference.diagnoser.Diagnoser`."""
+
+    @property
+    def engine(self) -> Engine: ...  # noqa: D102 - see Diagnoser
+
+    @property
+    def bundle(self) -> Bundle: ...  # noqa: D102
+
+    def machines(self) -> Mapping[str, Machine]: ...  # noqa: D102
+
+    async def diagnose(  # noqa: D102
+        self, machine: Machine, window: Window, baseline: Baseline | None = None, *, timeout_s: float | None = None
+    ) -> Diagnosis: ...
+
+    async def commission(self, machine: Machine, windows: Sequence[Window]) -> Baseline: ...  # noqa: D102
+
+
+DiagnoserFactory = Callable[[Settings], AbstractAsyncContextManager[Diagnosing]]
+
+
+class State(TypedDict):
+    """What lives as long as the application runs; the lifespan opens and closes it."""
+
+    settings: Settings
+    diagnoser: Diagnosing
+    metrics: Metrics
+    started: float
+
+
+def get_settings(request: Request) -> Settings:
+    """The settings this application was made with."""
+    settings: Settings = request.state.settings
+    return settings
+
+
+def get_diagnoser(request: Request) -> Diagnosing:
+    """The one path to a diagnosis."""
+    diagnoser: Diagnosing = request.state.diagnoser
+    return diagnoser
+
+
+def get_metrics(request: Request) -> Metrics:
+    """The instruments of this application."""
+    metrics: Metrics = request.state.metrics
+    return metrics
+
+
+SettingsDep = Annotated[Settings, Depends(get_settings)]
+DiagnoserDep = Annotated[Diagnosing, Depends(get_diagnoser)]
+MetricsDep = Annotated[Metrics, Depends(get_metrics)]
+
+
+def find_machine(diagnoser: Diagnosing, given: str | Machine) -> Machine:
+    """The machine that a request names or describes.
+
+    Raises UnknownMachineError for an id that is not known here, InvalidMachineError for a description that
+    contradicts itself or the catalogue.
+    """
+    if isinstance(given, Machine):
+        check_machine(given)
+        return given
+    known = diagnoser.machines()
+    if given not in known:
+        listed = ", ".join(list(known)[:_SHOWN_MACHINES]) or "none"
+        raise UnknownMachineError(
+            f"no machine {given!r} is known here; known: {listed}; or send its description", where="machine"
+        )
+    return known[given]
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """The answer of ``work``, or ClientDisconnect with the work cancelled once nobody waits for it any more."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientDisconnect
+    finally:
+        for pending in (task, gone):
+            pending.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+class JsonRoute(APIRoute):
+    """A route whose body is JSON (RFC 8259: no NaN, no Infinity), whatever FastAPI version reads it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, with the body parsed before FastAPI sees it."""
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def read_and_handle(request: Request) -> Response:
+            parsed = _JsonRequest(request.scope, request.receive)
+            await parsed.parse()
+            return await handle(parsed)
+
+        return read_and_handle
+
+
+class _JsonRequest(Request):
+    """A request whose JSON has been read."""
+
+    _parsed: Any = None
+
+    async def parse(self) -> None:
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+            raise HTTPException(415, f"{kind} is not read here; send Content-Type: application/json")
+        body = await self.body()
+        if not body:
+            raise MalformedBodyError("the body is empty; send a JSON object")
+        try:
+            self._parsed = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise MalformedBodyError(f"the body is no JSON: {error}") from error
+        if not kind:  # FastAPI takes a body without a type for bytes
+            self.scope["headers"] = [*self.scope["headers"], (b"content-type", b"application/json")]
+            del self._headers
+
+    async def json(self) -> Any:
+        return self._parsed

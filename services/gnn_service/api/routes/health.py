@@ -1,0 +1,59 @@
+"""Probes and metrics. Liveness says that the loop turns, readiness asks the engine."""
+
+import time
+from dataclasses import asdict
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from gnn_service import __version__
+from gnn_service.api.deps import DiagnoserDep, MetricsDep
+from gnn_service.api.openapi import problem_responses
+from gnn_service.api.schemas.status import Health, Live, Ready
+from gnn_service.core.errors import GnnServiceError
+from gnn_service.observability import metrics as declared
+
+router = APIRouter(tags=["health"])
+scraping = APIRouter(tags=["health"])
+
+
+@router.get("/health/live", response_model=Live)
+async def live() -> Response:
+    """Whether the process answers at all. A supervisor restarts it when this fails."""
+    return Response(Live().model_dump_json(), media_type="application/json")
+
+
+@router.get("/health/ready", response_model=Ready, responses=problem_responses(500, 503, 504))
+async def ready(diagnoser: DiagnoserDep) -> Response:
+    """Whether a diagnosis would be answered: a canary graph has just gone through the engine and came back right."""
+    await diagnoser.engine.check_ready()
+    return Response(Ready().model_dump_json(), media_type="application/json")
+
+
+@router.get("/health", response_model=Health)
+async def health(request: Request, diagnoser: DiagnoserDep) -> Response:
+    """Details for people; always 200. Probes use `/health/live` and `/health/ready`."""
+    reason = ""
+    try:
+        await diagnoser.engine.check_ready()
+    except GnnServiceError as error:
+        reason = error.detail
+    answer = Health(
+        status="not_ready" if reason else "ready",
+        reason=reason,
+        version=__version__,
+        bundle=diagnoser.bundle.version,
+        uptime_s=round(time.monotonic() - request.state.started, 3),
+        engine=asdict(diagnoser.engine.health()),
+    )
+    return Response(orjson.dumps(answer.model_dump()), media_type="application/json")
+
+
+@scraping.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus text"}},
+)
+async def metrics(instruments: MetricsDep) -> Response:
+    """Prometheus metrics of the service, its engine and its process."""
+    return Response(instruments.exposition(), media_type=declared.CONTENT_TYPE)
