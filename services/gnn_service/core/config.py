@@ -28,7 +28,7 @@ from gnn_service.core import config_sources, devices
 from gnn_service.core.config_sources import Allowed
 from gnn_service.core.errors import ConfigurationError
 
-_DAY_S = 86_400.0
+_DAY_S = 86_400
 _URL = re.compile(r"https?://(?!\S*@)[^\s/?#]+(/\S*)?")
 _ORIGIN = re.compile(r"\*|https?://(?!\S*@)[^\s/?#]+")
 _POSTGRES = re.compile(r"postgres(ql)?://\S+")
@@ -301,9 +301,30 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: a folder cannot be created or written to.
         """
-        known = self.directories()
-        for name in names or known:
-            _create_directory(name, known[name])
+        for name in names or self.directories():
+            try:
+                self.directories()[name].mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise self._unusable(name, error.strerror or str(error)) from error
+        self.check_directories(*names)
+
+    def check_directories(self, *names: str) -> None:
+        """Check, without creating anything, that the folders can be written to or created.
+
+        Raises:
+            ConfigurationError: a folder is something else, or its place does not let this user write.
+        """
+        for name in names or self.directories():
+            path = self.directories()[name].absolute()
+            nearest = next(place for place in (path, *path.parents) if place.exists())
+            if not nearest.is_dir():
+                raise self._unusable(name, f"{nearest} is not a folder")
+            if not os.access(nearest, os.W_OK | os.X_OK):
+                raise self._unusable(name, f"no permission to write to {nearest}")
+
+    def _unusable(self, name: str, reason: str) -> ConfigurationError:
+        hint = f"set {config_sources.variable(name)} to a folder that can be written to"
+        return ConfigurationError(f"cannot use {self.directories()[name]}: {reason}; {hint}", where=name)
 
     @model_validator(mode="after")
     def _shutdown_waits_for_the_engine(self) -> Self:
@@ -338,16 +359,3 @@ def _as_mapping(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return {name: _as_mapping(getattr(value, name)) for name in value.model_fields_set}
     return value
-
-
-def _create_directory(name: str, path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error)
-    else:
-        if os.access(path, os.W_OK | os.X_OK):
-            return
-        reason = "no permission to write to it"
-    msg = f"cannot use the folder {path}: {reason}; set {config_sources.variable(name)} to one that can be written to"
-    raise ConfigurationError(msg, where=name)

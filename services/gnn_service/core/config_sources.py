@@ -168,7 +168,7 @@ def build(settings: type[S], arguments: dict[str, Any], layers: list[Layer]) -> 
 def leaves(model: type[BaseModel], above: KeyPath = ()) -> Iterator[tuple[KeyPath, FieldInfo]]:
     """Every single setting below `model`, in order."""
     for name, field in model.model_fields.items():
-        group = _group(field)
+        group = group_of(field)
         if group is None:
             yield (*above, name), field
         else:
@@ -218,7 +218,9 @@ def _bounds(metadata: list[Any]) -> str:
     if "min_length" in bound:
         return f"of {bound['min_length']} to {bound['max_length']} characters"
     low = f"from {bound['ge']}" if "ge" in bound else f"above {bound['gt']}"
-    return f"{low} to {bound['le']}" if "le" in bound else f"{low} and below {bound['lt']}"
+    if "lt" in bound:
+        return f"{low} and below {bound['lt']}"
+    return f"{low} {'to' if 'ge' in bound else 'and at most'} {bound['le']}"
 
 
 def _unwrap(field: FieldInfo) -> tuple[Any, list[Any], bool]:
@@ -233,7 +235,8 @@ def _unwrap(field: FieldInfo) -> tuple[Any, list[Any], bool]:
     return kind, metadata, optional
 
 
-def _group(field: FieldInfo) -> type[BaseModel] | None:
+def group_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a branch of the tree, None for a single setting."""
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
@@ -258,7 +261,7 @@ def _explain(settings: type[BaseSettings], layers: list[Layer], details: ErrorDe
         if (field := _field(settings, path)) is None:
             continue
         source = origin(path, layers)
-        if _group(field) is not None:
+        if group_of(field) is not None:
             return f"{'.'.join(path)} from {source} must be a table of settings"
         value = "a secret value" if is_secret(field) else masked(details["input"])
         return f"{'.'.join(path)}: {value} from {source} must be {allowed(field)}"
@@ -280,7 +283,7 @@ def _field(model: type[BaseModel], path: KeyPath) -> FieldInfo | None:
     field = model.model_fields.get(path[0])
     if field is None or len(path) == 1:
         return field
-    group = _group(field)
+    group = group_of(field)
     return None if group is None else _field(group, path[1:])
 
 
@@ -295,7 +298,7 @@ def _unknown_paths(model: type[BaseModel], values: Mapping[str, Any], above: Key
         field = model.model_fields.get(name)
         if field is None:
             yield (*above, name)
-        elif (group := _group(field)) is not None and isinstance(value, Mapping):
+        elif (group := group_of(field)) is not None and isinstance(value, Mapping):
             yield from _unknown_paths(group, value, (*above, name))
 
 
