@@ -11,7 +11,6 @@ from starlette.middleware.cors import CORSMiddleware
 from gnn_service import __version__
 from gnn_service.api import openapi, problems
 from gnn_service.api.deps import DiagnoserFactory, State
-from gnn_service.api.engine_numbers import engine_numbers
 from gnn_service.api.middleware import REQUEST_ID, GuardCrash, LimitBody, Observe
 from gnn_service.api.routes import catalogue, diagnose, docs, health
 from gnn_service.core.config import Settings
@@ -79,7 +78,7 @@ def _lifespan(settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFac
                 opened.push_async_callback(tracing.stop, observed.otlp_timeout_s)
             diagnoser = await opened.enter_async_context(open_diagnoser(settings))
             metrics.build.info({"version": __version__, "bundle": diagnoser.bundle.version})
-            metrics.watch_engine(lambda: engine_numbers(diagnoser.engine))
+            metrics.watch_engine(diagnoser.engine.stats)
             _log.info("ready", version=__version__, bundle=diagnoser.bundle.version)
             yield State(settings=settings, diagnoser=diagnoser, metrics=metrics, started=time.monotonic())
             _log.info("stopping")

@@ -20,9 +20,7 @@ _MEANINGS = {
     504: "The deadline passed before the answer was there.",
 }
 _RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer", "minimum": 1}}}
-_REQUEST_ID = {
-    "X-Request-Id": {"description": "names the request in logs and traces", "schema": {"type": "string"}}
-}
+_REQUEST_ID = {"X-Request-Id": {"description": "names the request in logs and traces", "schema": {"type": "string"}}}
 _PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
 
 

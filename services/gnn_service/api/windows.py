@@ -71,9 +71,7 @@ def _row(sensor: Sensor, body: WindowBody, where: str) -> NDArray[np.float32]:
     beyond = np.flatnonzero(np.abs(values) > np.finfo(np.float32).max)
     if beyond.size:
         index = int(beyond[0])
-        raise InvalidWindowError(
-            f"{values[index]:g} is no measurement", where=f"{where}.readings.{sensor.id}[{index}]"
-        )
+        raise InvalidWindowError(f"{values[index]:g} is no measurement", where=f"{where}.readings.{sensor.id}[{index}]")
     return values.astype(np.float32)
 
 
@@ -95,9 +93,7 @@ def _listed_times(body: WindowBody, samples: int, start: float, where: str) -> N
     if body.rate_hz is not None:
         raise InvalidWindowError("send `rate_hz` or `times`, not both", where=f"{where}.rate_hz")
     if len(body.times) != samples:
-        raise InvalidWindowError(
-            f"there are {len(body.times)} times for {samples} samples", where=f"{where}.times"
-        )
+        raise InvalidWindowError(f"there are {len(body.times)} times for {samples} samples", where=f"{where}.times")
     instants = [start + time if isinstance(time, float) else time.timestamp() for time in body.times]
     if body.start is not None and not isinstance(body.times[0], float):
         raise InvalidWindowError("ISO times need no `start`; leave it out", where=f"{where}.start")

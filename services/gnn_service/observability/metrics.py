@@ -5,7 +5,7 @@ itself in plain data classes and is read when Prometheus asks (`EngineNumbers`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import Any, Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -29,32 +29,66 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _BYTES = (1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 8388608.0, 33554432.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
+class Distribution(Protocol):
     """A histogram as its owner counts it: ``counts[i]`` values in (``bounds[i-1]``, ``bounds[i]``].
 
     ``counts`` has one entry more than ``bounds``, for the values above the last; ``total`` is the sum of values.
     """
 
-    bounds: tuple[float, ...]
-    counts: tuple[int, ...]
-    total: float
+    @property
+    def bounds(self) -> tuple[float, ...]: ...  # noqa: D102 - see above
+
+    @property
+    def counts(self) -> tuple[int, ...]: ...  # noqa: D102
+
+    @property
+    def total(self) -> float: ...  # noqa: D102
 
 
-@dataclass(frozen=True, slots=True)
-class EngineNumbers:
-    """What the inference engine says of itself; seconds, windows and counts since it was made."""
+class EngineNumbers(Protocol):
+    """What is exported of `inference.stats.EngineStats`, which this room does not import."""
 
-    ready: bool
-    waiting: int
-    in_flight: int
-    breaker: str
-    ends: Mapping[str, int]
-    restarts: int
-    batch_size: Distribution
-    queue_s: Distribution
-    run_s: Distribution
-    total_s: Distribution
+    @property
+    def ready(self) -> bool: ...  # noqa: D102 - see EngineStats
+
+    @property
+    def queue_depth(self) -> int: ...  # noqa: D102
+
+    @property
+    def in_flight(self) -> int: ...  # noqa: D102
+
+    @property
+    def breaker(self) -> str: ...  # noqa: D102
+
+    @property
+    def ended(self) -> Mapping[Any, int]: ...  # noqa: D102
+
+    @property
+    def runs(self) -> int: ...  # noqa: D102
+
+    @property
+    def failed_runs(self) -> int: ...  # noqa: D102
+
+    @property
+    def memory_splits(self) -> int: ...  # noqa: D102
+
+    @property
+    def memory_peak_bytes(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def restarts(self) -> int: ...  # noqa: D102
+
+    @property
+    def batch_size(self) -> Distribution: ...  # noqa: D102
+
+    @property
+    def queue_s(self) -> Distribution: ...  # noqa: D102
+
+    @property
+    def run_s(self) -> Distribution: ...  # noqa: D102
+
+    @property
+    def total_s(self) -> Distribution: ...  # noqa: D102
 
 
 BREAKER_STATES = ("closed", "open", "half_open")
@@ -118,22 +152,34 @@ class _EngineCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         numbers = self._read()
-        yield GaugeMetricFamily("gnn_engine_ready", "1 while the engine can answer.", value=float(numbers.ready))
-        yield GaugeMetricFamily("gnn_engine_waiting_windows", "Windows in the queue.", value=numbers.waiting)
+        yield GaugeMetricFamily("gnn_engine_ready", "1 while the engine takes batches.", value=float(numbers.ready))
+        yield GaugeMetricFamily("gnn_engine_waiting_windows", "Windows in the queue.", value=numbers.queue_depth)
         yield GaugeMetricFamily("gnn_engine_in_flight_windows", "Windows in the model.", value=numbers.in_flight)
-        yield CounterMetricFamily("gnn_engine_restarts", "Restarts of the model's worker.", value=numbers.restarts)
         breaker = GaugeMetricFamily("gnn_engine_breaker_state", "1 for the breaker's state.", labels=["state"])
         for state in BREAKER_STATES:
             breaker.add_metric([state], float(numbers.breaker == state))
         yield breaker
         ends = CounterMetricFamily("gnn_engine_windows", "Windows, by how their request ended.", labels=["end"])
-        for end, count in numbers.ends.items():
-            ends.add_metric([end], count)
+        for end, count in numbers.ended.items():
+            ends.add_metric([str(end)], count)
         yield ends
-        yield _histogram("gnn_engine_batch_windows", "Windows in a batch.", numbers.batch_size)
-        yield _histogram("gnn_engine_queue_seconds", "Seconds a window waits for its batch.", numbers.queue_s)
-        yield _histogram("gnn_engine_run_seconds", "Seconds a batch takes in the model.", numbers.run_s)
-        yield _histogram("gnn_engine_total_seconds", "Seconds from admission to answer.", numbers.total_s)
+        for name, meaning, count in (
+            ("runs", "Runs of the model for callers.", numbers.runs),
+            ("failed_runs", "Runs of the model that raised.", numbers.failed_runs),
+            ("memory_splits", "Batches halved for want of memory.", numbers.memory_splits),
+            ("restarts", "Restarts of the model's worker.", numbers.restarts),
+        ):
+            yield CounterMetricFamily(f"gnn_engine_{name}", meaning, value=count)
+        if numbers.memory_peak_bytes is not None:
+            peak = numbers.memory_peak_bytes
+            yield GaugeMetricFamily("gnn_engine_memory_peak_bytes", "Most memory that the model used.", value=peak)
+        for name, meaning, distribution in (
+            ("batch_windows", "Windows in a batch.", numbers.batch_size),
+            ("queue_seconds", "Seconds a window waits for its batch.", numbers.queue_s),
+            ("run_seconds", "Seconds a batch takes in the model.", numbers.run_s),
+            ("total_seconds", "Seconds from admission to answer.", numbers.total_s),
+        ):
+            yield _histogram(f"gnn_engine_{name}", meaning, distribution)
 
 
 def _histogram(name: str, documentation: str, distribution: Distribution) -> HistogramMetricFamily:

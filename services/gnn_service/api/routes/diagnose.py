@@ -52,14 +52,14 @@ async def commission(
     machine = find_machine(diagnoser, body.machine)
     windows = [to_window(window, machine, f"windows[{index}]") for index, window in enumerate(body.windows)]
     timeout_s = settings.inference.request_timeout_s
-    with tracing.span(
-        tracing.SpanName.COMMISSION, attributes={"gnn.machine": machine.id, "gnn.windows": len(windows)}
-    ):
+    with tracing.span(tracing.SpanName.COMMISSION, attributes={"gnn.machine": machine.id, "gnn.windows": len(windows)}):
         try:
             async with asyncio.timeout(timeout_s):
                 baseline = await while_connected(request, diagnoser.commission(machine, windows))
         except TimeoutError as error:
-            raise DeadlineExceededError(f"commissioning took longer than {timeout_s:g} s; send fewer windows") from error
+            raise DeadlineExceededError(
+                f"commissioning took longer than {timeout_s:g} s; send fewer windows"
+            ) from error
     metrics.commissions.inc()
     answer = Commissioning(machine=machine.id, baseline=baseline)
     return Response(answer.model_dump_json(), media_type="application/json")
