@@ -31,8 +31,8 @@ Every setting has a default. Others come from, strongest first:
 
 1. arguments, such as options of a command;
 2. environment variables: `GNN_`, then the path with `__` between levels, as listed below;
-3. a `{DEFAULT_ENV_FILE}` file in the working directory, or the one that `{ENV_FILE}` names; it holds the same variables;
-4. a TOML file: `{DEFAULT_CONFIG_FILE}` in the working directory, or the one that `{CONFIG_FILE}` names; one table a group;
+3. a `{DEFAULT_ENV_FILE}` file with the same variables, in the working directory or where `{ENV_FILE}` says;
+4. a TOML file with one table a group: `{DEFAULT_CONFIG_FILE}` in the working directory, or what `{CONFIG_FILE}` names;
 5. a secrets directory, if `{SECRETS_DIR}` names one: a file a setting, named as its variable.
 
 A source that sets part of a group keeps the rest of it. An empty variable counts as not set; `null` unsets a setting
@@ -40,7 +40,7 @@ that may be unset. A wrong value, or a name that does not exist, stops the progr
 setting, the value (never a secret's), its source and what it must be.
 
 `gnn-service config show` prints every value and its source; `gnn-service config check` also looks for the devices and
-creates the folders.
+tries whether the folders can be written to.
 
 ```toml
 # {DEFAULT_CONFIG_FILE}

@@ -16,6 +16,11 @@ DEVICE_WORDS: Final = "one of auto, cpu, cuda, cuda:N, mps"
 _EXTRA_OF: Final = {"onnxruntime": "gnn-service", "torch": "'gnn-service[train]'"}
 
 
+def is_installed(runtime: Runtime) -> bool:
+    """Whether the runtime is there, without importing it."""
+    return find_spec(runtime) is not None
+
+
 def installed_runtime() -> Runtime:
     """The lighter of the installed runtimes: ONNX Runtime before torch.
 
@@ -23,7 +28,7 @@ def installed_runtime() -> Runtime:
         ConfigurationError: neither is installed.
     """
     for runtime in ("onnxruntime", "torch"):
-        if find_spec(runtime) is not None:
+        if is_installed(runtime):
             return runtime
     msg = "neither onnxruntime nor torch is installed; run: pip install gnn-service"
     raise ConfigurationError(msg)
@@ -39,7 +44,7 @@ def available(runtime: Runtime | None = None) -> tuple[str, ...]:
         ConfigurationError: the runtime is not installed.
     """
     runtime = runtime or installed_runtime()
-    if find_spec(runtime) is None:
+    if not is_installed(runtime):
         msg = f"{runtime} is not installed; run: pip install {_EXTRA_OF[runtime]}"
         raise ConfigurationError(msg)
     return (*(_torch_devices() if runtime == "torch" else _onnxruntime_devices()), "cpu")
