@@ -40,8 +40,8 @@ broken = []
 for module in modules:
     try:
         importlib.import_module(module)
-    except ImportError as error:
-        broken.append(f"{module}: {error}")
+    except Exception as error:
+        broken.append(f"{module}: {error!r}")
 sys.exit("\\n".join(broken))
 """
 
