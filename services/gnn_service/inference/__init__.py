@@ -1,0 +1,1 @@
+"""Many callers, one model: batches, bounds, breaks and recovers."""

@@ -1,0 +1,288 @@
+"""Takes one batch through the model: who still waits, halves around a poisonous item, memory, and the breaker."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import numpy as np
+
+from gnn_service.core.breaker import CircuitBreaker
+from gnn_service.core.clock import Clock
+from gnn_service.core.errors import BreakerOpenError, DeadlineExceededError, EngineFailedError, OverloadedError
+from gnn_service.inference.batcher import Request
+from gnn_service.inference.canary import Canary
+from gnn_service.inference.runtimes.base import Item, MemoryAware, Output, Runtime
+from gnn_service.inference.stats import Counters, Ending
+from gnn_service.inference.worker import JobFailedError, Worker, WorkerLostError, describe
+from gnn_service.observability import tracing
+
+_MEMORY_RETRY_S: Final = 1.0
+_log = logging.getLogger(__name__)
+_SMOOTHING: Final = 0.1  # weight of the newest run in the running mean of seconds per item
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one run of the model gave: an answer per item, None where its numbers are not finite."""
+
+    answers: list[Output | None]
+    seconds: float
+    memory_peak_bytes: int | None
+
+
+def run_model(runtime: Runtime, names: Sequence[str], items: Sequence[Item]) -> Run:
+    """Stack ``items``, run them, and take the answers apart. On the worker's thread.
+
+    Raises:
+        EngineFailedError: an output has not one row an item.
+        Exception: whatever the runtime raised.
+    """
+    batch = {name: np.stack([item[name] for item in items]) for name in names}
+    began = time.perf_counter()
+    outputs = runtime.run(batch)
+    seconds = time.perf_counter() - began
+    sound = np.ones(len(items), dtype=bool)
+    for name, array in outputs.items():
+        if array.ndim == 0 or array.shape[0] != len(items):
+            raise EngineFailedError(f"output {name!r} has shape {array.shape} for a batch of {len(items)}")
+        if np.issubdtype(array.dtype, np.inexact):
+            sound &= np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
+    # Copies: a caller who keeps or changes its answer must not hold or touch its neighbours'.
+    answers: list[Output | None] = [
+        {name: array[row, ...].copy() for name, array in outputs.items()} if sound[row] else None
+        for row in range(len(items))
+    ]
+    return Run(answers, seconds, runtime.memory_peak_bytes if isinstance(runtime, MemoryAware) else None)
+
+
+def release_memory(runtime: Runtime) -> None:
+    """Have the runtime give cached memory back, where it can. On the worker's thread."""
+    if isinstance(runtime, MemoryAware):
+        runtime.release_memory()
+
+
+class Verdict(Enum):
+    """What a batch says about the model."""
+
+    WORKS = "works"
+    FAILS = "fails"
+    UNKNOWN = "unknown"
+
+
+class BatchRunner:
+    """Answers the requests of one batch at a time, whatever happens to them.
+
+    A run that raises is judged by the canary: a model that fails there too is at fault, everybody in the batch fails
+    at once and the breaker counts it; else something in the batch is, and halves find it. The breaker therefore opens
+    on a broken model, and not because a caller keeps sending what the model cannot digest.
+
+    Args:
+        canary: the graph whose answer is known.
+        batch_max: items in a batch, at most; ``limit`` is below it for a while after memory ran out.
+        heartbeat_timeout_s: seconds after which a silent run counts as hung.
+        clock: stamps deadlines.
+        breaker: counts batches.
+        counters: what is counted for the statistics.
+    """
+
+    def __init__(
+        self,
+        canary: Canary,
+        batch_max: int,
+        heartbeat_timeout_s: float,
+        clock: Clock,
+        breaker: CircuitBreaker,
+        counters: Counters,
+    ) -> None:
+        self._canary = canary
+        self._batch_max = batch_max
+        self._heartbeat_timeout_s = heartbeat_timeout_s
+        self._clock = clock
+        self._breaker = breaker
+        self._counters = counters
+        self.limit = batch_max
+        self.seconds_per_item = 0.0
+        self.in_flight: list[Request] = []
+
+    async def execute(self, worker: Worker, batch: list[Request]) -> None:
+        """Answer or fail each request of the batch; the cancelled and expired are not computed.
+
+        Raises:
+            WorkerLostError: the worker crashed or hung; requests that were not answered yet are in ``in_flight``.
+        """
+        self.in_flight = self._wanted(batch)
+        if not self.in_flight:
+            return
+        try:
+            permit = self._breaker.acquire()
+        except BreakerOpenError as refusal:
+            for request in self.in_flight:
+                error = BreakerOpenError(refusal.detail, retry_after_s=refusal.retry_after_s)
+                request.fail(error, Ending.BREAKER_OPEN)
+            self.in_flight = []
+            return
+        try:
+            verdict = await self._traced(worker, self.in_flight)
+        except WorkerLostError:
+            permit.failure()
+            raise
+        except BaseException:
+            permit.release()
+            raise
+        settle = {Verdict.WORKS: permit.success, Verdict.FAILS: permit.failure, Verdict.UNKNOWN: permit.release}
+        settle[verdict]()
+        self.in_flight = []
+
+    async def run(self, worker: Worker, items: Sequence[Item], timeout_s: float | None = None) -> Run:
+        """One run of the model, of ``timeout_s`` seconds at most; None takes the heartbeat's.
+
+        Raises:
+            JobFailedError: the model raised.
+            WorkerLostError: the worker crashed or hung.
+        """
+        names = self._canary.names
+        limit_s = self._heartbeat_timeout_s if timeout_s is None else timeout_s
+        run = await worker.call(lambda runtime: run_model(runtime, names, items), limit_s)
+        if run.memory_peak_bytes is not None:
+            self._counters.memory_peak_bytes = run.memory_peak_bytes
+        return run
+
+    async def canary_flaw(self, worker: Worker, timeout_s: float | None = None) -> str | None:
+        """What is wrong with the model by the canary; None when it is right. ``timeout_s`` as for `run`.
+
+        Raises:
+            WorkerLostError: the worker crashed or hung.
+        """
+        try:
+            run = await self.run(worker, [self._canary.item], timeout_s)
+        except JobFailedError as failed:
+            return f"the canary failed: {failed.detail}"
+        return self._canary.flaw(run.answers[0])
+
+    async def make_room(self, worker: Worker, size: int) -> None:
+        """Memory ran out on a batch of ``size``: free what is cached, and form smaller ones for a while.
+
+        Raises:
+            WorkerLostError: the worker crashed or hung.
+        """
+        self._counters.memory_splits += 1
+        self.limit = max(1, min(self.limit, size // 2))
+        try:
+            await worker.call(release_memory, self._heartbeat_timeout_s)
+        except JobFailedError as failed:
+            raise WorkerLostError(f"memory ran out and could not be released: {failed.detail}") from failed
+
+    async def _traced(self, worker: Worker, batch: list[Request]) -> Verdict:
+        now = self._clock.monotonic()
+        self._counters.batches += 1
+        self._counters.batch_size.observe(len(batch))
+        for request in batch:
+            self._counters.queue_s.observe(now - request.arrived_at)
+        links = [request.link for request in batch if request.link is not None]
+        if not links:
+            return await self._answer(worker, batch)
+        with tracing.span(tracing.SpanName.ENGINE_BATCH, links=links, attributes={"batch.size": len(batch)}):
+            return await self._answer(worker, batch)
+
+    async def _answer(self, worker: Worker, batch: list[Request]) -> Verdict:
+        parts = [batch]
+        tally = _Tally()
+        while parts:
+            part = self._wanted(parts.pop())
+            if not part:
+                continue
+            try:
+                run = await self.run(worker, [request.item for request in part])
+            except JobFailedError as failed:
+                parts += await self._to_retry(worker, part, failed, tally)
+            else:
+                self._hand_out(part, run, tally)
+        if tally.answered:
+            return Verdict.WORKS
+        if tally.failed and not await self._model_works(worker, tally):
+            return Verdict.FAILS
+        return Verdict.UNKNOWN
+
+    async def _to_retry(
+        self, worker: Worker, part: list[Request], failed: JobFailedError, tally: "_Tally"
+    ) -> list[list[Request]]:
+        """The parts to try instead of one that failed; none when its requests were answered with an error."""
+        self._counters.runs += 1
+        half = (len(part) + 1) // 2
+        halves = [part[half:], part[:half]] if len(part) > 1 else []
+        if isinstance(failed.error, MemoryError):
+            await self.make_room(worker, len(part))
+            if not halves:
+                _shed(part[0])
+            return halves
+        self._counters.failed_runs += 1
+        if halves and await self._model_works(worker, tally):
+            return halves
+        tally.failed += len(part)
+        for request in part:
+            _blame_model(request, failed)
+        return []
+
+    async def _model_works(self, worker: Worker, tally: "_Tally") -> bool:
+        """Whether the fault is with the items: somebody in the batch was answered, or the canary is, rightly."""
+        if tally.answered:
+            return True
+        if tally.sound is None:
+            flaw = await self.canary_flaw(worker)
+            tally.sound = flaw is None
+            if flaw:
+                _log.warning("the model is failing: %s", flaw)
+        return tally.sound
+
+    def _hand_out(self, part: list[Request], run: Run, tally: "_Tally") -> None:
+        self._counters.runs += 1
+        self._counters.run_s.observe(run.seconds)
+        self.seconds_per_item += _SMOOTHING * (run.seconds / len(part) - self.seconds_per_item)
+        if len(part) >= self.limit:
+            self.limit = min(self._batch_max, self.limit + 1)
+        for request, answer in zip(part, run.answers, strict=True):
+            if answer is None:
+                tally.failed += 1
+                error = EngineFailedError("the model's answer to this window is not finite; check its readings")
+                request.fail(error, Ending.MODEL_FAILED)
+            else:
+                tally.answered += 1
+                request.resolve(answer)
+
+    def _wanted(self, batch: list[Request]) -> list[Request]:
+        """Those somebody still waits for; the expired are told."""
+        now = self._clock.monotonic()
+        for request in batch:
+            if request.deadline_at <= now:
+                expire(request)
+        return [request for request in batch if not request.done]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What became of a batch so far; ``sound`` is what the canary said, None while it was not asked."""
+
+    answered: int = 0
+    failed: int = 0
+    sound: bool | None = None
+
+
+def expire(request: Request) -> None:
+    """Tell a request that its deadline has passed."""
+    limit_s = request.deadline_at - request.arrived_at
+    error = DeadlineExceededError(f"no answer within {limit_s:g} s; allow more time or send fewer requests at once")
+    request.fail(error, Ending.EXPIRED)
+
+
+def _shed(request: Request) -> None:
+    error = OverloadedError("no memory left for this window; try again later", retry_after_s=_MEMORY_RETRY_S)
+    request.fail(error, Ending.OUT_OF_MEMORY)
+
+
+def _blame_model(request: Request, failed: JobFailedError) -> None:
+    error = EngineFailedError(f"the model failed on this window: {describe(failed.error)}")
+    error.__cause__ = failed.error
+    request.fail(error, Ending.MODEL_FAILED)

@@ -1,0 +1,1 @@
+"""What a model runs on: one interface (`base`), one module a library."""

@@ -1,0 +1,134 @@
+"""ONNX Runtime behind the engine's interface (https://onnxruntime.ai/docs/api/python/api_summary.html)."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import onnxruntime
+import psutil
+from numpy.typing import NDArray
+
+from gnn_service.core import devices
+from gnn_service.core.errors import BundleError, EngineStoppedError
+from gnn_service.inference.runtimes.base import Batch, DeviceMemoryError, RuntimeLostError
+
+# ONNX Runtime has one exception type for most failures; its status text tells them apart.
+_OUT_OF_MEMORY: Final = re.compile(
+    r"failed to allocate memory|bad_alloc|out of memory|alloc_failed|available memory of \d+ is smaller", re.IGNORECASE
+)
+_DEVICE_LOST: Final = re.compile(
+    r"illegal memory access|device-side assert|unspecified launch failure|uncorrectable ecc|device.{0,12}lost"
+    r"|context is destroyed",
+    re.IGNORECASE,
+)
+_FATAL_ONLY: Final = 4
+
+
+class OnnxRuntime:
+    """An ONNX graph whose inputs and outputs have the batch as first axis.
+
+    Args:
+        model: the graph as bytes, or its file.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: threads inside one operator; one a model instance is fastest for small graphs.
+
+    Raises:
+        BundleError: the graph is damaged, or answers something other than tensors.
+        DeviceUnavailableError: an explicit device that is not there.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, model: bytes | Path, device: str = "auto", threads: int = 1) -> None:
+        self.device = devices.resolve(device, "onnxruntime")
+        self._session: onnxruntime.InferenceSession | None = _open(model, self.device, threads)
+        self.inputs: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
+        self.outputs: tuple[str, ...] = _tensor_names(self._session.get_outputs())
+        self._shrink = False
+
+    @property
+    def memory_peak_bytes(self) -> int:
+        """The most memory that this process has had resident (ONNX Runtime does not report a GPU's)."""
+        return _peak_resident_bytes()
+
+    def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        """Compute a batch: arrays [B, ...] in, arrays [B, ...] out; see `Runtime.run`."""
+        if self._session is None:
+            raise EngineStoppedError("the runtime is closed; build a new one")
+        options = self._run_options()
+        try:
+            answers = self._session.run(self.outputs, dict(batch), options)
+        except Exception as error:
+            raise _sorted_out(error) from error
+        return dict(zip(self.outputs, answers, strict=True))
+
+    def release_memory(self) -> None:
+        """Have the next run give the arena's free chunks back to the system."""
+        self._shrink = True
+
+    def close(self) -> None:
+        """Drop the session; ONNX Runtime frees its memory with it."""
+        self._session = None
+
+    def _run_options(self) -> onnxruntime.RunOptions | None:
+        if not self._shrink:
+            return None
+        self._shrink = False
+        options = onnxruntime.RunOptions()
+        arena = self.device.replace("cuda", "gpu") if self.device != "cpu" else "cpu:0"
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arena)
+        return options
+
+
+def _open(model: bytes | Path, device: str, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL_ONLY  # every error is raised; printed as well it would only be noise
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=_providers(device))
+    except Exception as error:
+        sorted_out = _sorted_out(error)
+        if sorted_out is not error:
+            raise sorted_out from error
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"the ONNX graph cannot be loaded, rebuild or re-download the bundle: {reason}") from error
+
+
+def _providers(device: str) -> list[Any]:
+    if device == "cpu":
+        return ["CPUExecutionProvider"]
+    index = device.partition(":")[2]
+    # Grow by what is asked, so that a batch that does not fit fails alone and the rest stays small.
+    cuda = {"device_id": index, "arena_extend_strategy": "kSameAsRequested"}
+    return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+
+
+def _tensor_names(values: Any) -> tuple[str, ...]:
+    for value in values:
+        if not value.type.startswith("tensor("):
+            raise BundleError(f"output {value.name!r} of the ONNX graph is a {value.type}; export it as a tensor")
+    return tuple(value.name for value in values)
+
+
+def _peak_resident_bytes() -> int:
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # noqa: PLC0415 - there is none on Windows
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # getrusage(2): bytes on macOS, KiB elsewhere
+
+
+def _sorted_out(error: Exception) -> Exception:
+    """The error as the engine knows it: out of memory, runtime lost, or itself."""
+    text = str(error)
+    first = text.splitlines()[0] if text else type(error).__name__
+    if _OUT_OF_MEMORY.search(text):
+        return DeviceMemoryError(f"no memory for this batch: {first}")
+    if _DEVICE_LOST.search(text):
+        return RuntimeLostError(f"the device failed: {first}")
+    return error

@@ -1,0 +1,215 @@
+"""One thread that owns one runtime: builds it, runs it, closes it. The event loop only ever hands over and waits."""
+
+import asyncio
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from gnn_service.core.errors import EngineFailedError, GnnServiceError
+from gnn_service.inference.runtimes.base import Runtime, RuntimeLostError
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class WorkerLostError(EngineFailedError):
+    """The thread ended, or a job took longer than a working one ever does."""
+
+
+class JobFailedError(EngineFailedError):
+    """A job raised; the worker goes on. ``error`` is what it raised."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(describe(error))
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class _Returned(Generic[T]):
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """Carried as a value: a future takes no StopIteration, and a runtime's TimeoutError is not the heartbeat's."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class _Job(Generic[T]):
+    function: Callable[[Runtime], T]
+    outcome: asyncio.Future[_Returned[T] | _Raised]
+
+
+class Worker:
+    """Starts its thread at once; await `built` before the first `call`. Belongs to the running event loop.
+
+    A thread cannot be ended from outside: after `retire` it leaves when its present job returns. It is a daemon, so
+    one that never returns does not keep the process.
+
+    Args:
+        factory: builds the runtime, on the thread.
+        on_exit: called in the event loop when the thread has left, for whatever reason.
+    """
+
+    def __init__(self, factory: Callable[[], Runtime], on_exit: Callable[[], object] = lambda: None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._factory = factory
+        self._on_exit = on_exit
+        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._pending: set[asyncio.Future[Any]] = set()
+        self._built: asyncio.Future[None] = self._loop.create_future()
+        self._exited = asyncio.Event()
+        self._busy_since: float | None = None
+        self._retired = False
+        self.name: str | None = None
+        self.device: str | None = None
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._main, name="gnn-model", daemon=True)
+        self._thread.start()
+
+    @property
+    def exited(self) -> bool:
+        """Whether the thread has left."""
+        return self._exited.is_set()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the present job has taken, 0.0 when there is none."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    async def built(self) -> None:
+        """Wait until the runtime is built.
+
+        Raises:
+            GnnServiceError: building it failed; errors of other kinds arrive as EngineFailedError.
+        """
+        await asyncio.shield(self._built)
+
+    async def call(self, function: Callable[[Runtime], T], timeout_s: float) -> T:
+        """Run ``function`` on the thread, after the jobs before it.
+
+        Raises:
+            JobFailedError: it raised.
+            WorkerLostError: the thread left, or was silent for ``timeout_s`` seconds.
+        """
+        if self._exited.is_set():
+            raise self._lost()
+        job: _Job[T] = _Job(function, self._loop.create_future())
+        self._pending.add(job.outcome)
+        self._jobs.put(job)
+        try:
+            async with asyncio.timeout(timeout_s):
+                outcome = await job.outcome
+        except TimeoutError:
+            raise WorkerLostError(f"the model's worker hangs: no sign of life for {timeout_s:g} s") from None
+        finally:
+            self._pending.discard(job.outcome)
+        if isinstance(outcome, _Raised):
+            raise JobFailedError(outcome.error) from outcome.error
+        return outcome.value
+
+    def retire(self) -> None:
+        """Have the thread leave after its present job."""
+        if not self._retired:
+            self._retired = True
+            self._jobs.put(None)
+
+    async def join(self, timeout_s: float) -> bool:
+        """Wait until the thread has left; False when it has not within ``timeout_s`` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._exited.wait()
+        if not self._exited.is_set():
+            return False
+        self._thread.join()  # it has posted its farewell: microseconds
+        return True
+
+    # ---- on the thread ----
+
+    def _main(self) -> None:
+        lost: BaseException | None = None
+        try:
+            runtime = self._factory()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the waiter must hear of it
+            self._post(self._leave, error)
+            return
+        self._post(self._announce, runtime.name, runtime.device)
+        try:
+            self._work(runtime)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, every waiter must hear of it
+            lost = error
+        try:
+            runtime.close()
+        except Exception:  # noqa: BLE001 - the thread leaves either way
+            _log.exception("closing the model's runtime failed")
+        self._post(self._leave, lost)
+
+    def _work(self, runtime: Runtime) -> None:
+        while (job := self._jobs.get()) is not None:
+            self._busy_since = time.monotonic()
+            outcome: _Returned[Any] | _Raised
+            try:
+                outcome = _Returned(job.function(runtime))
+            except RuntimeLostError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a job's failure is its caller's to judge
+                outcome = _Raised(error)
+            finally:
+                self._busy_since = None
+            self._post(_settle, job.outcome, outcome)
+            del job, outcome  # an idle thread holds no arrays
+
+    def _post(self, callback: Callable[..., object], *args: Any) -> None:
+        # The loop may be gone when a worker that hung comes back: then nobody is left to tell.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, *args)
+
+    # ---- in the event loop ----
+
+    def _announce(self, name: str, device: str) -> None:
+        self.name, self.device = name, device
+        _settle(self._built, None)
+
+    def _leave(self, error: BaseException | None) -> None:
+        self.error = error
+        self._exited.set()
+        if not self._built.done():
+            self._built.set_exception(_load_error(error))
+            self._built.exception()  # nobody may be waiting any more
+        for outcome in tuple(self._pending):
+            if not outcome.done():
+                outcome.set_exception(self._lost())
+        self._on_exit()
+
+    def _lost(self) -> WorkerLostError:
+        why = "it was retired" if self.error is None else describe(self.error)
+        return WorkerLostError(f"the model's worker ended: {why}")
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line."""
+    if isinstance(error, GnnServiceError):
+        return str(error)
+    first = str(error).strip().splitlines()[:1]
+    return ": ".join([type(error).__name__, *first])
+
+
+def _settle(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _load_error(error: BaseException | None) -> GnnServiceError:
+    if isinstance(error, GnnServiceError):
+        return error
+    failed = EngineFailedError(f"the model cannot be loaded: {describe(error) if error else 'its worker left'}")
+    failed.__cause__ = error
+    return failed
