@@ -9,10 +9,13 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from gnn_service.domain.unit_codes import ucum_code
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.\-]{0,63}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Unit = Annotated[str, AfterValidator(ucum_code), Field(min_length=1, max_length=32)]
 Provenance = Literal["looked_up", "measured", "derived", "representative"]
 
 
@@ -69,7 +72,7 @@ class Sensor(Part):
     id: Identifier
     component: Identifier
     quantity: str = Field(description="a quantity of the catalogue, e.g. pressure")
-    unit: str = Field(description="UCUM code, e.g. bar, L/min, Cel")
+    unit: Unit = Field(description="UCUM code, e.g. bar, L/min, Cel; degC, rpm, psi and the like are taken as well")
     role: SensorRole = SensorRole.EVIDENCE
     port: Port = Port.BODY
     name: str = ""
@@ -86,7 +89,7 @@ class Parameter(Part):
     """A property of a component with its unit and where the number comes from."""
 
     value: Finite
-    unit: str = "1"
+    unit: Unit = "1"
     provenance: Provenance = "representative"
     source: str = ""
 

@@ -15,7 +15,7 @@ def shipped_machines() -> tuple[Machine, ...]:
     """Every machine description in the package, sorted by id."""
     folder = files("gnn_service.domain") / "machines"
     documents = [entry for entry in folder.iterdir() if entry.name.endswith(".json")]
-    machines = [parse_machine(entry.read_bytes()) for entry in documents]
+    machines = [parse_machine(entry.read_bytes(), check=False) for entry in documents]
     return tuple(sorted(machines, key=lambda machine: machine.id))
 
 
