@@ -35,7 +35,10 @@ _POSTGRES = re.compile(r"postgres(ql)?://\S+")
 
 
 def _expand(path: Path) -> Path:
-    return path.expanduser()
+    try:
+        return path.expanduser()
+    except RuntimeError as error:  # a user without a home
+        raise ValueError from error
 
 
 def _split(value: Any) -> Any:
@@ -66,7 +69,7 @@ def _postgres_url(value: SecretStr) -> SecretStr:
 
 
 Device = Annotated[str, StringConstraints(pattern=devices.DEVICE_PATTERN), Allowed(devices.DEVICE_WORDS)]
-UserPath = Annotated[Path, AfterValidator(_expand), Allowed("a path")]
+UserPath = Annotated[Path, AfterValidator(_expand), Allowed("a path, from a known home where it starts with ~")]
 HttpUrl = Annotated[str, AfterValidator(_http_url), Allowed("an http or https address without credentials")]
 Origins = Annotated[
     tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_origins),
@@ -166,7 +169,7 @@ class InferenceSettings(SettingsGroup):
     heartbeat_timeout_s: float = Field(10.0, gt=0, le=600, description="Seconds of silence that mean a hung worker.")
     drain_timeout_s: float = Field(10.0, ge=0, le=600, description="Seconds for waiting requests on shutdown.")
     memory_fraction: float = Field(0.8, gt=0, le=1, description="Share of a GPU's memory to use; no effect on a CPU.")
-    breaker: BreakerSettings = Field(BreakerSettings(), description="The circuit breaker around the model.")
+    breaker: BreakerSettings = Field(default_factory=BreakerSettings, description="Pauses calls to a failing model.")
 
     @model_validator(mode="after")
     def _times_and_sizes_fit(self) -> Self:
@@ -274,13 +277,15 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    model: ModelSettings = Field(ModelSettings(), description=ModelSettings.__doc__)
-    training: TrainingSettings = Field(TrainingSettings(), description=TrainingSettings.__doc__)
-    inference: InferenceSettings = Field(InferenceSettings(), description=InferenceSettings.__doc__)
-    database: DatabaseSettings = Field(DatabaseSettings(), description=DatabaseSettings.__doc__)
-    api: ApiSettings = Field(ApiSettings(), description=ApiSettings.__doc__)
-    monitoring: MonitoringSettings = Field(MonitoringSettings(), description=MonitoringSettings.__doc__)
-    observability: ObservabilitySettings = Field(ObservabilitySettings(), description=ObservabilitySettings.__doc__)
+    model: ModelSettings = Field(default_factory=ModelSettings, description=ModelSettings.__doc__)
+    training: TrainingSettings = Field(default_factory=TrainingSettings, description=TrainingSettings.__doc__)
+    inference: InferenceSettings = Field(default_factory=InferenceSettings, description=InferenceSettings.__doc__)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings, description=DatabaseSettings.__doc__)
+    api: ApiSettings = Field(default_factory=ApiSettings, description=ApiSettings.__doc__)
+    monitoring: MonitoringSettings = Field(default_factory=MonitoringSettings, description=MonitoringSettings.__doc__)
+    observability: ObservabilitySettings = Field(
+        default_factory=ObservabilitySettings, description=ObservabilitySettings.__doc__
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -112,7 +112,7 @@ def stack(settings: type[BaseSettings]) -> list[Layer]:
     if (toml_file := _file(CONFIG_FILE, DEFAULT_CONFIG_FILE)) is not None:
         layers.append(Layer(f"{toml_file}", _read(toml_file, lambda: TomlConfigSettingsSource(settings, toml_file))))
     if directory := os.environ.get(SECRETS_DIR):
-        path = Path(directory).expanduser()
+        path = Path(directory)
         if not path.is_dir():
             msg = f"{SECRETS_DIR} names {path}, which is not a folder; correct or unset it"
             raise ConfigurationError(msg)
@@ -126,7 +126,7 @@ def _secrets(settings: type[BaseSettings], path: Path) -> NestedSecretsSettingsS
 
 def _file(name: str, default: str) -> Path | None:
     named = os.environ.get(name)
-    path = Path(named or default).expanduser()
+    path = Path(named or default)
     if path.is_file():
         return path
     if named:
@@ -155,8 +155,12 @@ def build(settings: type[S], arguments: dict[str, Any], layers: list[Layer]) -> 
     """
     if unknown := [line for layer in layers for line in _unknown_keys(settings, layer)]:
         raise ConfigurationError("; ".join(unknown))
+    # A group that nobody sets is validated like the others, so that a default which fails here has its full path.
+    unset: dict[str, Any] = {
+        name: {} for name in settings.model_fields if not any(name in layer.values for layer in layers)
+    }
     try:
-        return settings(**arguments)
+        return settings(**unset, **arguments)
     except DeviceUnavailableError as error:
         source = origin(tuple((error.where or "").split(".")), layers)
         raise DeviceUnavailableError(f"from {source}: {error.detail}", where=error.where) from None
@@ -206,7 +210,7 @@ def allowed(field: FieldInfo) -> str:
 
 def masked(value: Any) -> str:
     """A value for people to read, without the credentials that an address may carry."""
-    return _CREDENTIALS.sub("//***@", repr(value))
+    return _CREDENTIALS.sub("//***@", repr(str(value) if isinstance(value, Path) else value))
 
 
 def _bounds(metadata: list[Any]) -> str:

@@ -1,7 +1,7 @@
 """Which devices exist here: asked lazily of ONNX Runtime or torch, whichever a caller computes with."""
 
-import ctypes
 import re
+from ctypes import CDLL, byref, c_int
 from functools import cache
 from importlib.util import find_spec
 from typing import Final, Literal
@@ -95,10 +95,10 @@ def _onnxruntime_devices() -> tuple[str, ...]:
 def _cuda_driver_devices() -> int:
     """GPUs that the CUDA driver shows, 0 without a driver (CUDA Driver API: cuInit, cuDeviceGetCount)."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        driver = CDLL("libcuda.so.1")
     except OSError:
         return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+    count = c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(byref(count)) != 0:
         return 0
     return count.value
