@@ -10,9 +10,9 @@ from starlette.middleware.cors import CORSMiddleware
 
 from gnn_service import __version__
 from gnn_service.api import openapi, problems
-from gnn_service.api.deps import DiagnoserFactory, State
+from gnn_service.api.deps import DiagnoserFactory, State, Units
 from gnn_service.api.middleware import REQUEST_ID, GuardCrash, LimitBody, Observe
-from gnn_service.api.routes import catalogue, diagnose, docs, health
+from gnn_service.api.routes import about, diagnose, docs, health
 from gnn_service.core.config import Settings
 from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.observability.logs import logger
@@ -51,7 +51,7 @@ def create_app(settings: Settings, *, diagnoser_factory: DiagnoserFactory | None
         openapi_url="/openapi.json" if settings.api.docs_enabled else None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours cover it, in every FastAPI version
     )
-    for router in (diagnose.router, catalogue.router, health.router):
+    for router in (diagnose.router, about.router, health.router):
         app.include_router(router)
     if settings.observability.metrics_enabled:
         app.include_router(health.scraping)
@@ -80,7 +80,9 @@ def _lifespan(settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFac
             metrics.build.info({"version": __version__, "bundle": diagnoser.bundle.version})
             metrics.watch_engine(diagnoser.engine.stats)
             _log.info("ready", version=__version__, bundle=diagnoser.bundle.version)
-            yield State(settings=settings, diagnoser=diagnoser, metrics=metrics, started=time.monotonic())
+            yield State(
+                settings=settings, diagnoser=diagnoser, metrics=metrics, units=Units(), started=time.monotonic()
+            )
             _log.info("stopping")
 
     return lifespan

@@ -16,14 +16,24 @@ from gnn_service.core.errors import MalformedBodyError, UnknownMachineError
 from gnn_service.domain.check import check_machine
 from gnn_service.domain.diagnosis import Diagnosis
 from gnn_service.domain.machine import Machine
+from gnn_service.domain.units import convert
 from gnn_service.domain.window import Window
 from gnn_service.inference.engine import Engine
 from gnn_service.model.baseline import Baseline
-from gnn_service.model.bundle import Bundle
 from gnn_service.observability.metrics import Metrics
 
 Answer = TypeVar("Answer")
 _SHOWN_MACHINES = 20
+
+
+class BundleInfo(Protocol):
+    """What the routes tell of `model.bundle.Bundle`."""
+
+    @property
+    def version(self) -> str: ...  # noqa: D102 - see Bundle
+
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
 class Diagnosing(Protocol):
@@ -33,7 +43,7 @@ class Diagnosing(Protocol):
     def engine(self) -> Engine: ...  # noqa: D102 - see Diagnoser
 
     @property
-    def bundle(self) -> Bundle: ...  # noqa: D102
+    def bundle(self) -> BundleInfo: ...  # noqa: D102
 
     def machines(self) -> Mapping[str, Machine]: ...  # noqa: D102
 
@@ -47,12 +57,26 @@ class Diagnosing(Protocol):
 DiagnoserFactory = Callable[[Settings], AbstractAsyncContextManager[Diagnosing]]
 
 
+class Units:
+    """Builds the table of units when it is first needed, off the event loop: that takes more than a second."""
+
+    def __init__(self) -> None:
+        self._built: asyncio.Task[object] | None = None
+
+    async def ready(self) -> None:
+        """Return once units can be converted without delay."""
+        if self._built is None:
+            self._built = asyncio.create_task(asyncio.to_thread(convert, 1.0, "kPa", "bar"))
+        await asyncio.shield(self._built)
+
+
 class State(TypedDict):
     """What lives as long as the application runs; the lifespan opens and closes it."""
 
     settings: Settings
     diagnoser: Diagnosing
     metrics: Metrics
+    units: Units
     started: float
 
 
@@ -74,9 +98,16 @@ def get_metrics(request: Request) -> Metrics:
     return metrics
 
 
+def get_units(request: Request) -> Units:
+    """The table of units, perhaps not built yet."""
+    units: Units = request.state.units
+    return units
+
+
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 DiagnoserDep = Annotated[Diagnosing, Depends(get_diagnoser)]
 MetricsDep = Annotated[Metrics, Depends(get_metrics)]
+UnitsDep = Annotated[Units, Depends(get_units)]
 
 
 def find_machine(diagnoser: Diagnosing, given: str | Machine) -> Machine:

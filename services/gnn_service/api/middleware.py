@@ -80,15 +80,11 @@ class Observe:
             self._metrics.http_body_bytes.labels(method, route).observe(size)
         if (code := state.get("problem")) is not None:
             self._metrics.problems.labels(code).inc()
+        told = {"method": scope["method"], "path": scope["path"], "status": answer.status}
+        if code is not None:
+            told["problem"] = code
         write = _log.debug if scope["path"].startswith(_QUIET) else _log.info
-        write(
-            "request",
-            method=scope["method"],
-            path=scope["path"],
-            status=answer.status,
-            ms=round(seconds * 1000, 3),
-            problem=code,
-        )
+        write("request", ms=round(seconds * 1000, 3), **told)
 
 
 class LimitBody:

@@ -52,7 +52,7 @@ def _common_length(body: WindowBody, where: str) -> int:
     for name, length in lengths.items():
         if length != samples:
             raise InvalidWindowError(
-                f"{name} has {length} samples and {first} has {samples}; send one sample a sensor and time, null where missing",
+                f"{name} has {length} samples, {first} has {samples}; send one for each time, null where missing",
                 where=f"{where}.readings.{name}",
             )
     if samples == 0:
@@ -65,7 +65,7 @@ def _row(sensor: Sensor, body: WindowBody, where: str) -> NDArray[np.float32]:
     unit = body.units.get(sensor.id, sensor.unit)
     if unit != sensor.unit:
         try:
-            values = convert(values, unit, sensor.unit)
+            values = convert(values, unit, sensor.unit, quantity=sensor.quantity)
         except UnitError as error:
             raise UnitError(error.detail, where=f"{where}.units.{sensor.id}") from error
     beyond = np.flatnonzero(np.abs(values) > np.finfo(np.float32).max)

@@ -24,21 +24,10 @@ def configure_logs(level: str = "INFO", form: LogFormat = "auto", stream: TextIO
 
     ``auto`` is console in a terminal, else JSON. Calling it again replaces what an earlier call set up.
     """
-    processors = _shared_processors()
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *processors,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=processors,
+            foreign_pre_chain=_shared_processors(),
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(form, handler.stream)],
         )
     )
@@ -93,3 +82,16 @@ def _add_trace(_: Any, __: str, event: EventDict) -> EventDict:
 def _to_json(event: EventDict, default: Callable[[Any], Any] = str, **_: Any) -> str:
     options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
     return orjson.dumps(event, default=default, option=options).decode()
+
+
+# At import, so that nothing is ever printed past the standard library: a command's stdout is its answer.
+structlog.configure(
+    processors=[
+        structlog.stdlib.filter_by_level,
+        *_shared_processors(),
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=False,
+)

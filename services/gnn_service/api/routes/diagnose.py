@@ -4,12 +4,21 @@ import asyncio
 
 from fastapi import APIRouter, Request, Response
 
-from gnn_service.api.deps import DiagnoserDep, JsonRoute, MetricsDep, SettingsDep, find_machine, while_connected
+from gnn_service.api.deps import (
+    DiagnoserDep,
+    JsonRoute,
+    MetricsDep,
+    SettingsDep,
+    UnitsDep,
+    find_machine,
+    while_connected,
+)
 from gnn_service.api.openapi import problem_responses
 from gnn_service.api.schemas.diagnose import CommissionBody, Commissioning, DiagnoseBody
 from gnn_service.api.windows import to_window
 from gnn_service.core.errors import DeadlineExceededError, InvalidInputError
 from gnn_service.domain.diagnosis import Diagnosis
+from gnn_service.domain.machine import Machine
 from gnn_service.observability import tracing
 
 router = APIRouter(prefix="/v1", tags=["diagnosis"], route_class=JsonRoute)
@@ -18,12 +27,19 @@ _PROBLEMS = problem_responses(400, 404, 408, 413, 415, 422, 500, 503, 504)
 
 @router.post("/diagnose", response_model=Diagnosis, responses=_PROBLEMS)
 async def diagnose(
-    body: DiagnoseBody, request: Request, diagnoser: DiagnoserDep, settings: SettingsDep, metrics: MetricsDep
+    body: DiagnoseBody,
+    request: Request,
+    diagnoser: DiagnoserDep,
+    settings: SettingsDep,
+    metrics: MetricsDep,
+    units: UnitsDep,
 ) -> Response:
     """Diagnose one window of one machine.
 
     Nothing is stored. A window that is too short or too sparse is answered with the state `unknown` and the reason.
     """
+    if body.window.units or isinstance(body.machine, Machine):
+        await units.ready()
     machine = find_machine(diagnoser, body.machine)
     window = to_window(body.window, machine, "window")
     if body.baseline is not None:
@@ -40,7 +56,12 @@ async def diagnose(
 
 @router.post("/commission", response_model=Commissioning, responses=_PROBLEMS)
 async def commission(
-    body: CommissionBody, request: Request, diagnoser: DiagnoserDep, settings: SettingsDep, metrics: MetricsDep
+    body: CommissionBody,
+    request: Request,
+    diagnoser: DiagnoserDep,
+    settings: SettingsDep,
+    metrics: MetricsDep,
+    units: UnitsDep,
 ) -> Response:
     """Learn what healthy running of one machine looks like, from windows that are known to be healthy.
 
@@ -49,6 +70,8 @@ async def commission(
     most = settings.api.windows_max
     if len(body.windows) > most:
         raise InvalidInputError(f"{len(body.windows)} windows are too many; send at most {most}", where="windows")
+    if isinstance(body.machine, Machine) or any(window.units for window in body.windows):
+        await units.ready()
     machine = find_machine(diagnoser, body.machine)
     windows = [to_window(window, machine, f"windows[{index}]") for index, window in enumerate(body.windows)]
     timeout_s = settings.inference.request_timeout_s

@@ -10,7 +10,7 @@ from gnn_service import __version__
 from gnn_service.api.deps import DiagnoserDep, MetricsDep
 from gnn_service.api.openapi import problem_responses
 from gnn_service.api.schemas.status import Health, Live, Ready
-from gnn_service.core.errors import GnnServiceError
+from gnn_service.core.errors import UnavailableError
 from gnn_service.observability import metrics as declared
 
 router = APIRouter(tags=["health"])
@@ -26,21 +26,19 @@ async def live() -> Response:
 @router.get("/health/ready", response_model=Ready, responses=problem_responses(500, 503, 504))
 async def ready(diagnoser: DiagnoserDep) -> Response:
     """Whether a diagnosis would be answered: a canary graph has just gone through the engine and came back right."""
-    await diagnoser.engine.check_ready()
+    readiness = await diagnoser.engine.check_ready()
+    if not readiness.ready:
+        raise UnavailableError(f"not ready: {readiness.reason}", retry_after_s=1)
     return Response(Ready().model_dump_json(), media_type="application/json")
 
 
 @router.get("/health", response_model=Health)
 async def health(request: Request, diagnoser: DiagnoserDep) -> Response:
     """Details for people; always 200. Probes use `/health/live` and `/health/ready`."""
-    reason = ""
-    try:
-        await diagnoser.engine.check_ready()
-    except GnnServiceError as error:
-        reason = error.detail
+    readiness = await diagnoser.engine.check_ready()
     answer = Health(
-        status="not_ready" if reason else "ready",
-        reason=reason,
+        status="ready" if readiness.ready else "not_ready",
+        reason=readiness.reason or "",
         version=__version__,
         bundle=diagnoser.bundle.version,
         uptime_s=round(time.monotonic() - request.state.started, 3),

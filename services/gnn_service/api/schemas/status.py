@@ -5,21 +5,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 
-class BundleStatus(BaseModel):
-    """The model that answers."""
-
-    version: str
-    trained: str | None = Field(None, description="when, ISO 8601")
-    machines: list[str] = Field(description="ids of machines it was trained on")
-
-
 class Status(BaseModel):
     """Which service this is."""
 
     service: Literal["gnn-service"] = "gnn-service"
     version: str
     uptime_s: float = Field(description="seconds since it started")
-    bundle: BundleStatus
+    bundle: str = Field(description="version of the model bundle that answers")
     machines: list[str] = Field(description="ids that can be used in place of a machine description")
     companion_url: str | None = Field(None, description="control of the demo that feeds this service, where one does")
 

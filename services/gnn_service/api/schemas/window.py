@@ -3,7 +3,17 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Discriminator, FailFast, Field, Strict, Tag
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Strict,
+    Tag,
+)
 
 from gnn_service.api.problems import UnionTag
 from gnn_service.domain.machine import Identifier
@@ -25,11 +35,11 @@ def _branch(value: Any) -> str:
 Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 Instant = Annotated[AwareDatetime, BeforeValidator(_text_only), Field(json_schema_extra={"type": "string"})]
 Times = Annotated[
-    Annotated[list[Number], FailFast(), Field(max_length=1_000_000), Tag(_SECONDS)]
-    | Annotated[list[Instant], FailFast(), Field(max_length=1_000_000), Tag(_INSTANTS)],
+    Annotated[list[Number], Field(max_length=1_000_000, fail_fast=True), Tag(_SECONDS)]
+    | Annotated[list[Instant], Field(max_length=1_000_000, fail_fast=True), Tag(_INSTANTS)],
     Discriminator(_branch),
 ]
-EXAMPLE_WINDOW = {
+EXAMPLE_WINDOW: dict[str, JsonValue] = {
     "start": "2026-01-31T08:00:00Z",
     "rate_hz": 1.0,
     "readings": {"PS1": [191.4, 182.4, None, 151.2], "PS2": [109.4, 110.0, 109.9, 110.1]},
@@ -51,10 +61,10 @@ class WindowBody(BaseModel):
     start: Instant | None = Field(None, description="time of the first sample, or the zero of `times` in seconds")
     rate_hz: Annotated[Number, Field(ge=1e-6, le=1e6)] | None = Field(None, description="samples a second")
     times: Times | None = Field(None, description="time of each sample, strictly rising")
-    readings: dict[Identifier, Annotated[list[Number | None], FailFast()]] = Field(
+    readings: dict[Identifier, Annotated[list[Number | None], Field(fail_fast=True)]] = Field(
         description="samples by sensor id, all of one length; null is a missing sample", min_length=1, max_length=4096
     )
-    units: dict[Identifier, str] = Field(
+    units: dict[Identifier, Annotated[str, Field(max_length=40)]] = Field(
         default_factory=dict,
         description="UCUM unit codes of the samples, where it is not the unit that the machine's description gives",
     )

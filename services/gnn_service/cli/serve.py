@@ -1,0 +1,158 @@
+"""`gnn-service serve`, and the running service that `demo` starts for itself."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from typing import Annotated, Any
+
+import typer
+import uvicorn
+
+from gnn_service.cli.main import DONE, INTERRUPTED
+from gnn_service.core.config import Settings, load_settings
+from gnn_service.core.errors import ConfigurationError, UnavailableError
+from gnn_service.observability.logs import configure_logs, logger
+
+app = typer.Typer()
+_STARTED_WITHIN_S = 10.0
+_log = logger("gnn_service.serve")
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 takes a free one.")] = None,
+) -> int:
+    """Run the service until Ctrl-C or SIGTERM, then finish what has begun."""
+    given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    settings = load_settings(**({"api": given} if given else {}))
+    configure_logs(settings.observability.log_level, settings.observability.log_format)
+    return run_loop(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    with stop_signals() as stopped:
+        async with running_service(settings) as url:
+            _log.info("listening", url=url, docs=f"{url}/docs" if settings.api.docs_enabled else None)
+            received = await stopped
+            _log.info("stopping", signal=signal.Signals(received).name)
+    return INTERRUPTED if received == signal.SIGINT else DONE
+
+
+def run_loop(main: Coroutine[Any, Any, int]) -> int:
+    """Run a coroutine on the fastest event loop there is."""
+    factory = None
+    if os.name != "nt":
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[asyncio.Future[int]]:
+    """A future that the first SIGINT or SIGTERM resolves with its number; later ones change nothing."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[int] = loop.create_future()
+
+    def stop(number: int) -> None:
+        if not stopped.done():
+            stopped.set_result(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield stopped
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+@contextlib.asynccontextmanager
+async def running_service(settings: Settings) -> AsyncIterator[str]:
+    """The service on the settings' address, from ready to drained; yields its URL.
+
+    Raises ConfigurationError where the address cannot be had, and whatever opening the model raises.
+    """
+    from gnn_service.api.app import create_app
+
+    listener = _listen(settings.api.host, settings.api.port)
+    with contextlib.closing(listener):
+        application = create_app(settings)
+        # the lifespan is run here and not by uvicorn, which would turn its errors into a logged traceback
+        async with application.router.lifespan_context(application) as state:
+            server = _Server(_server_config(_with_state(application, dict(state or {})), settings))
+            task = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
+            try:
+                await _started(server, task)
+                yield _url(listener)
+            finally:
+                server.should_exit = True
+                await asyncio.wait_for(task, settings.api.shutdown_timeout_s + _STARTED_WITHIN_S)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers: whoever runs it decides when it ends."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server_config(application: Any, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=settings.api.keep_alive_s,
+        timeout_graceful_shutdown=max(1, round(settings.api.shutdown_timeout_s)),
+        limit_concurrency=settings.api.connections_max,
+    )
+
+
+def _with_state(application: Any, state: dict[str, Any]) -> Any:
+    async def stateful(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        scope["state"] = dict(state)
+        await application(scope, receive, send)
+
+    return stateful
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"cannot listen on {host} port {port}: {error.strerror}; choose others with GNN_API__HOST, GNN_API__PORT"
+        ) from error
+    return listener
+
+
+async def _started(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+    try:
+        async with asyncio.timeout(_STARTED_WITHIN_S):
+            while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn offers no event
+                await asyncio.sleep(0.005)
+    except TimeoutError as error:
+        raise UnavailableError(f"the HTTP server did not start within {_STARTED_WITHIN_S:g} s") from error
+    if task.done():
+        await task
+        raise UnavailableError("the HTTP server ended as it started; its log says why")
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{shown}:{port}"

@@ -1,0 +1,1 @@
+"""Feeds a running service through its public HTTP API, as any client would."""

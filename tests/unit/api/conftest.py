@@ -1,0 +1,147 @@
+"""An application whose diagnoser is a double that a test steers, and a client that speaks ASGI to it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+import pytest
+import pytest_asyncio
+
+from gnn_service.api.app import create_app
+from gnn_service.core.config import Settings
+from gnn_service.domain.diagnosis import ComponentDiagnosis, DataQuality, Diagnosis, State
+from gnn_service.domain.machine import Machine
+from gnn_service.domain.shipped import RIG, shipped_machine
+from gnn_service.domain.window import Window
+from gnn_service.inference.stats import Counters, EngineHealth, EngineStats, Readiness, WorkerState
+from gnn_service.model.baseline import Baseline
+
+
+class EngineDouble:
+    """Says it is ready until a test gives it a reason not to be."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.counters = Counters()
+
+    async def check_ready(self) -> Readiness:
+        return Readiness(self.reason is None, self.reason, 0.001)
+
+    def health(self) -> EngineHealth:
+        ready = self.reason is None
+        return EngineHealth(ready, WorkerState.READY, "closed", 0, 0, 0.0, 0, "double", "cpu", self.reason)
+
+    def stats(self) -> EngineStats:
+        return self.counters.snapshot(
+            queue_depth=3, in_flight=2, worker=WorkerState.READY, breaker="closed", batch_limit=16
+        )
+
+
+class BundleDouble:
+    version = "double-1"
+    manifest: Mapping[str, Any] = {}
+
+
+class DiagnoserDouble:
+    """Answers health .9 for every component, remembers what it was asked, fails or waits on demand."""
+
+    def __init__(self) -> None:
+        self.engine = EngineDouble()
+        self.bundle = BundleDouble()
+        self.asked: list[tuple[Machine, Window, Baseline | None]] = []
+        self.error: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        self.cancelled = 0
+        self.closed = False
+
+    def machines(self) -> Mapping[str, Machine]:
+        return {RIG: shipped_machine(RIG)}
+
+    async def diagnose(
+        self, machine: Machine, window: Window, baseline: Baseline | None = None, *, timeout_s: float | None = None
+    ) -> Diagnosis:
+        self.asked.append((machine, window, baseline))
+        await self._answer()
+        return Diagnosis(
+            machine=machine.id,
+            start=datetime.fromtimestamp(window.start, UTC),
+            end=datetime.fromtimestamp(window.end, UTC),
+            cycle=window.cycle,
+            health=0.9,
+            state=State.GOOD,
+            components=tuple(
+                ComponentDiagnosis(component=c.id, type=c.type, health=0.9, state=State.GOOD)
+                for c in machine.components
+            ),
+            data_quality=DataQuality(coverage=1.0, samples=len(window.times)),
+            commissioned=baseline is not None,
+            bundle=self.bundle.version,
+        )
+
+    async def commission(self, machine: Machine, windows: Sequence[Window]) -> Baseline:
+        self.asked.extend((machine, window, None) for window in windows)
+        await self._answer()
+        return Baseline(machine=machine.id, windows=len(windows), centre={}, scale={})
+
+    async def _answer(self) -> None:
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.fixture
+def diagnoser() -> DiagnoserDouble:
+    return DiagnoserDouble()
+
+
+@pytest.fixture
+def settings() -> Settings:
+    """A test that needs others overrides this fixture by `indirect` parameters or builds its own application."""
+    return Settings()
+
+
+@pytest_asyncio.fixture
+async def application(diagnoser: DiagnoserDouble, settings: Settings) -> AsyncIterator[Any]:
+    """The ASGI application inside its lifespan, with the lifespan's state on every request."""
+
+    @asynccontextmanager
+    async def opened(_: Settings) -> AsyncIterator[DiagnoserDouble]:
+        yield diagnoser
+        diagnoser.closed = True
+
+    app = create_app(settings, diagnoser_factory=opened)
+    async with app.router.lifespan_context(app) as state:
+
+        async def with_state(scope: dict[str, Any], receive: Any, send: Any) -> None:
+            await app({**scope, "state": dict(state)}, receive, send)
+
+        with_state.app = app  # type: ignore[attr-defined]
+        yield with_state
+
+
+@pytest_asyncio.fixture
+async def http(application: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(application)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
+        yield client
+
+
+@pytest.fixture
+def body() -> dict[str, Any]:
+    """A good request; tests spoil one thing of it."""
+    return {
+        "machine": RIG,
+        "window": {
+            "start": "2026-01-31T08:00:00Z",
+            "rate_hz": 1.0,
+            "readings": {"PS1": [191.4, None, 151.2], "FS1": [7.7, 7.6, 7.5]},
+        },
+    }
