@@ -31,6 +31,14 @@ class ConnectionType(Part):
     description: str
 
 
+class Neighbours(Part):
+    """Two component types that are usually connected, and how; a suggestion for new descriptions."""
+
+    source: str
+    target: str
+    type: str
+
+
 class TypicalSensor(Part):
     """What a component of a type is usually measured with."""
 
@@ -106,6 +114,7 @@ class Catalogue(Part):
     format: Literal["gnn-service/catalogue/1"] = "gnn-service/catalogue/1"
     component_types: tuple[ComponentType, ...]
     connection_types: tuple[ConnectionType, ...]
+    neighbours: tuple[Neighbours, ...]
     quantities: tuple[Quantity, ...]
     failure_modes: tuple[CatalogueMode, ...]
     virtual_sensors: tuple[VirtualSensor, ...]
@@ -180,6 +189,7 @@ def catalogue() -> Catalogue:
         {
             "component_types": structure["components"],
             "connection_types": structure["connections"],
+            "neighbours": list(csv.DictReader(_text("neighbours.csv").splitlines())),
             "quantities": _quantities(),
             "failure_modes": modes,
             "virtual_sensors": VIRTUAL_SENSORS,

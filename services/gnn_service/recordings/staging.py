@@ -35,6 +35,22 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
 
 
+def write_text_whole(text: str, target: Path, *, overwrite: bool = False) -> None:
+    """Write a text file whole or not at all; InvalidInputError where it cannot be, or is there already."""
+    target = target.resolve()
+    if target.exists() and not overwrite:
+        raise InvalidInputError("this file is there already; choose another, or say --overwrite", where=str(target))
+    staged = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged.write_text(text, encoding="utf-8")
+        staged.replace(target)
+    except OSError as error:
+        raise InvalidInputError(f"cannot be written: {error.strerror}", where=str(target)) from error
+    finally:
+        staged.unlink(missing_ok=True)
+
+
 def _swap(staged: Path, target: Path) -> None:
     staged.chmod(0o777 & ~_umask())
     if not target.exists():

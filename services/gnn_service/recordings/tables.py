@@ -91,6 +91,18 @@ def _read_csv(path: Path) -> pa.Table:
     return pa_csv.read_csv(path, convert_options=convert)
 
 
+def csv_columns(path: Path) -> list[str]:
+    """Column names in the first line of a CSV file; comma, semicolon or tab, whichever is there most."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            first = lines.readline()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRecordingError(f"cannot be read: {error}", where=str(path)) from error
+    if not first.strip():
+        raise InvalidRecordingError("there is no header in the first line", where=path.name)
+    return next(csv.reader([first], delimiter=max(",;\t", key=first.count)))
+
+
 def read_instants(file: TableFile, name: str) -> NDArray[np.int64]:
     """A column of times as microseconds since 1970 UTC, (R,); a time without a zone is read as UTC."""
     column = file.column(name)
