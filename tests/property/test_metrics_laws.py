@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as reference
 
-from gnn_service.training.metrics import METRICS, score
+from gnn_service.training.metrics import METRICS, Predictions, score
 
 LAW = settings(max_examples=60, deadline=None)
 Answers = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.str_]]
@@ -28,7 +28,7 @@ def answers(draw: st.DrawFn) -> Answers:
 @given(answers())
 def test_points_are_those_of_scikit_learn(case: Answers) -> None:
     truth, probabilities, groups = case
-    result = score(truth, probabilities, groups, draws=10)
+    result = score(Predictions(truth, probabilities, groups), draws=10)
     predicted = probabilities.argmax(1)
     present = np.unique(truth).tolist()
     f1 = reference.f1_score(truth, predicted, labels=present, average="macro", zero_division=0)
@@ -47,18 +47,35 @@ def test_points_are_those_of_scikit_learn(case: Answers) -> None:
 def test_the_order_of_windows_changes_nothing(case: Answers, seed: int) -> None:
     truth, probabilities, groups = case
     order = np.random.default_rng(seed).permutation(len(truth))
-    one = score(truth, probabilities, groups, seed, draws=50)
-    other = score(truth[order], probabilities[order], groups[order], seed, draws=50)
+    one = score(Predictions(truth, probabilities, groups), seed, draws=50)
+    other = score(Predictions(truth[order], probabilities[order], groups[order]), seed, draws=50)
     for name in METRICS:
         assert getattr(one, name) == pytest.approx(getattr(other, name))
         assert one.ci[name] == pytest.approx(other.ci[name])
 
 
 @LAW
+@given(answers(), st.integers(1, 4))
+def test_the_auroc_of_several_models_is_the_mean_of_theirs_weighed_by_pairs(case: Answers, models: int) -> None:
+    truth, probabilities, groups = case
+    folds = np.arange(len(truth)) % models
+    right, pairs = 0.0, 0
+    for fold in range(models):
+        mine = folds == fold
+        faulty = truth[mine] > 0
+        if 0 < faulty.sum() < len(faulty):
+            count = int(faulty.sum() * (~faulty).sum())
+            right += count * reference.roc_auc_score(faulty, 1 - probabilities[mine, 0])
+            pairs += count
+    result = score(Predictions(truth, probabilities, groups, folds), draws=10).auroc
+    assert result == (pytest.approx(right / pairs) if pairs else None)
+
+
+@LAW
 @given(answers())
 def test_values_stay_in_their_range_and_intervals_are_ordered(case: Answers) -> None:
     truth, probabilities, groups = case
-    result = score(truth, probabilities, groups, draws=50)
+    result = score(Predictions(truth, probabilities, groups), draws=50)
     top = probabilities.shape[1] - 1
     for name in METRICS:
         value, interval = getattr(result, name), result.ci[name]

@@ -6,7 +6,9 @@ once a group, and a draw is a weighted sum of them, so a thousand draws cost a f
 
 * accuracy; balanced accuracy: mean recall; macro-F1: mean F1; both over the levels present in the truth.
 * ordinal MAE: mean distance between predicted and true level, in levels.
-* AUROC: fault against no fault, by 1 - P(level 0); None where the truth holds only one of the two.
+* AUROC: fault against no fault, by 1 - P(level 0); None where the truth holds only one of the two. Pairs are compared
+  within one fold: folds are different models, and across them a constant answer would not score .5 (Forman and
+  Scholz, SIGKDD Explorations 12(1), 2010).
 * ECE: expected calibration error on the top label's probability, 15 bins of equal width (Guo et al., ICML 2017).
 """
 
@@ -33,12 +35,14 @@ class Predictions:
     """One predictor's answers for one task.
 
     ``truth`` (N,) levels 0..L-1, ``probabilities`` (N, L) with rows that sum to 1, ``groups`` (N,) ids of the units
-    that are independent of each other. Raises InvalidInputError where they do not fit.
+    that are independent of each other, ``folds`` (N,) which model answered, where several did. Raises
+    InvalidInputError where they do not fit.
     """
 
     truth: NDArray[np.integer[Any]]
     probabilities: NDArray[np.floating[Any]]
     groups: NDArray[Any]
+    folds: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.truth)
@@ -48,6 +52,8 @@ class Predictions:
             raise InvalidInputError(
                 f"{n} true levels, probabilities {self.probabilities.shape} and {len(self.groups)} groups do not fit"
             )
+        if self.folds is not None and len(self.folds) != n:
+            raise InvalidInputError(f"{len(self.folds)} folds for {n} windows; give one for each")
         if self.truth.min() < 0 or self.truth.max() >= self.levels:
             raise InvalidInputError(f"true levels must be 0..{self.levels - 1}, one for each column of probabilities")
         if not np.isfinite(self.probabilities).all() or self.probabilities.min() < 0:
@@ -105,23 +111,16 @@ class Difference:
         return {"value": self.value, "ci": None if self.ci is None else list(self.ci)}
 
 
-def score(
-    truth: NDArray[np.integer[Any]],
-    probabilities: NDArray[np.floating[Any]],
-    groups: NDArray[Any],
-    seed: int = 0,
-    draws: int = DRAWS,
-) -> TaskScore:
-    """Score the answers to one task: shapes and errors as in ``Predictions``.
+def score(answers: Predictions, seed: int = 0, draws: int = DRAWS) -> TaskScore:
+    """Score the answers to one task.
 
     The same groups, seed and number of draws give the same resampling for every predictor.
     """
-    answers = Predictions(truth, probabilities, groups)
-    names = np.unique(groups)
+    names = np.unique(answers.groups)
     point, drawn = _point_and_draws(answers, names, _weights(len(names), seed, draws))
     ci = {name: _interval(drawn[name]) if len(names) > 1 else None for name in METRICS}
     values = {name: _finite(point[name]) for name in METRICS}
-    return TaskScore(**values, ci=ci, n=len(truth), groups=len(names))  # type: ignore[arg-type]
+    return TaskScore(**values, ci=ci, n=len(answers.truth), groups=len(names))  # type: ignore[arg-type]
 
 
 def paired_difference(
@@ -240,20 +239,27 @@ def _ece(weights: Floats, sums: Floats) -> Floats:
 
 
 def _auroc(answers: Predictions, group: NDArray[np.intp], weights: Floats) -> Floats:
-    """Mann-Whitney share of fault over no-fault pairs that are in order, ties half, for every draw."""
-    order = np.argsort(-answers.probabilities[:, 0], kind="stable")
-    _, starts = np.unique(-answers.probabilities[order, 0], return_index=True)
+    """Mann-Whitney share of fault over no-fault pairs of one fold that are in order, ties half, for every draw."""
+    fold = np.zeros(len(group)) if answers.folds is None else np.unique(answers.folds, return_inverse=True)[1]
+    key = np.stack([fold, -answers.probabilities[:, 0]])
+    order = np.lexsort(key[::-1])
+    step_up = (np.diff(key[:, order], axis=1) != 0).any(0)
+    starts = np.concatenate([[0], np.flatnonzero(step_up) + 1])  # of each run of tied scores
+    fold_of_run = fold[order][starts]
+    first_run = np.searchsorted(fold_of_run, np.unique(fold_of_run))
     fault = (answers.truth[order] > 0).astype(np.float64)
     result = np.full(len(weights), np.nan)
-    step = max(1, _CHUNK // len(order))
-    for begin in range(0, len(weights), step):
-        weight = weights[begin : begin + step, group[order]]
+    rows = max(1, _CHUNK // len(order))
+    for begin in range(0, len(weights), rows):
+        weight = weights[begin : begin + rows, group[order]]
         positive = np.add.reduceat(weight * fault, starts, axis=1)
         negative = np.add.reduceat(weight * (1 - fault), starts, axis=1)
-        below = np.cumsum(negative, axis=1) - negative / 2
-        pairs = positive.sum(1) * negative.sum(1)
-        in_order = (positive * below).sum(1)
-        np.divide(in_order, pairs, out=result[begin : begin + step], where=pairs > 0)
+        of_fold = np.add.reduceat(negative, first_run, axis=1)
+        runs = np.diff(np.append(first_run, len(starts)))
+        before_fold = np.repeat(np.cumsum(of_fold, axis=1) - of_fold, runs, axis=1)
+        below = np.cumsum(negative, axis=1) - negative / 2 - before_fold
+        pairs = (np.add.reduceat(positive, first_run, axis=1) * of_fold).sum(1)
+        np.divide((positive * below).sum(1), pairs, out=result[begin : begin + rows], where=pairs > 0)
     return result
 
 

@@ -1,11 +1,14 @@
 """Metrics agree with scikit-learn, a detector that knows nothing scores at chance, intervals respect groups."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as reference
 
 from gnn_service.core.errors import InvalidInputError
+from gnn_service.training import metrics as scored
 from gnn_service.training.metrics import (
     METRICS,
     Predictions,
@@ -13,7 +16,6 @@ from gnn_service.training.metrics import (
     confusion,
     paired_difference,
     reliability,
-    score,
 )
 
 RNG = np.random.default_rng(7)
@@ -27,6 +29,12 @@ RANDOM = RNG.dirichlet(np.ones(L), N)
 
 def certain(levels: NDArray[np.int64], of: int = L) -> NDArray[np.float64]:
     return np.eye(of)[levels]
+
+
+def score(
+    truth: NDArray[np.int64], probabilities: NDArray[np.float64], groups: NDArray[Any], seed: int = 0, draws: int = 1000
+) -> TaskScore:
+    return scored.score(Predictions(truth, probabilities, groups), seed, draws)
 
 
 def interval(of: TaskScore, name: str) -> tuple[float, float]:
@@ -60,6 +68,18 @@ def test_tied_scores_count_half_in_the_auroc() -> None:
     probabilities = np.array([[0.5, 0.5], [0.2, 0.8], [0.5, 0.5], [0.2, 0.8], [0.1, 0.9]])
     result = score(truth, probabilities, np.arange(5))
     assert result.auroc == pytest.approx(reference.roc_auc_score(truth > 0, 1 - probabilities[:, 0]))
+
+
+def test_the_auroc_compares_only_answers_of_the_same_model() -> None:
+    truth = np.array([0, 1, 1, 1, 0, 0, 0, 1])
+    folds = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    fault = np.array([0.25, 0.25, 0.25, 0.25, 0.75, 0.75, 0.75, 0.75])
+    constant = np.stack([1 - fault, fault], 1)
+    assert scored.score(Predictions(truth, constant, np.arange(8))).auroc == pytest.approx(0.25)
+    assert scored.score(Predictions(truth, constant, np.arange(8), folds)).auroc == pytest.approx(0.5)
+    better = fault + np.array([0, 0.1, -0.1, 0.1, 0, 0, 0.1, 0.05])
+    within = scored.score(Predictions(truth, np.stack([1 - better, better], 1), np.arange(8), folds)).auroc
+    assert within == pytest.approx((2 + 2) / 6)
 
 
 @pytest.mark.parametrize("level", [0, 2])
@@ -237,4 +257,9 @@ def test_answers_that_cannot_be_scored_are_refused(
     truth: NDArray[np.int64], probabilities: NDArray[np.float64], groups: NDArray[np.float64], message: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=message):
-        score(truth, probabilities, groups)
+        Predictions(truth, probabilities, groups)
+
+
+def test_a_fold_is_needed_for_each_window() -> None:
+    with pytest.raises(InvalidInputError, match="1 folds for 2 windows"):
+        Predictions(np.array([0, 1]), np.full((2, 2), 0.5), np.zeros(2), np.zeros(1))
