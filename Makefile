@@ -51,11 +51,12 @@ bench: .venv/.runtime ## latency of the shipped bundle beside its bare runtime
 source:
 	@[ -e "$(SOURCE)" ] || { echo "make model: there is no '$(SOURCE)'; name the folder of the hydraulic recording (UCI 447): make model SOURCE=DIR" >&2; exit 1; }
 
-# The newest versions that resolve together, with training's pins, written to requirements/.
+# Resolved on the oldest supported Python; from wheels alone, or the resolver walks back to sources too old to build.
 lock: .venv/.created ## resolve the locks again, to the newest versions that fit together
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "make lock: .venv must be of Python 3.11: rm -r .venv, then make lock PYTHON=python3.11" >&2; exit 1; }
 	rm -rf build/lock && mkdir -p build/lock
 	$(BIN)/python -m venv build/lock/all && build/lock/all/bin/python -m pip install -q --upgrade pip
-	build/lock/all/bin/python -m pip install -q ".[train]" --group dev "torch==$(TORCH)"
+	build/lock/all/bin/python -m pip install -q --only-binary :all: ".[train]" --group dev "torch==$(TORCH)"
 	build/lock/all/bin/python -m pip freeze --exclude gnn-service | sed 's/+[A-Za-z0-9.]*$$//' | grep -Ev '^(cuda|nvidia|triton)' > build/lock/all.txt
 	$(BIN)/python -m venv build/lock/runtime
 	build/lock/runtime/bin/python -m pip install -q . --constraint build/lock/all.txt
