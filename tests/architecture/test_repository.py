@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("runtime.txt", "dev.txt")
 # A folder that exists on one person's machine, or on one company's network.
-MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:home|Users|root|work|farm|mnt)/[\w.-]+")
+MACHINE_PATH = re.compile(r"(?<![\w.~-])/(?:home|Users|root|work|farm|mnt)/(?!someone\b)[\w.-]+")
 INDEX = re.compile(r"(?:--(?:extra-)?index-url|--find-links|https?://|file:/)")
 
 
