@@ -1,6 +1,5 @@
 """`gnn-service machine`: write, check, show and list machine descriptions."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from gnn_service.cli.console import out, print_json
 from gnn_service.core.errors import InvalidInputError, UnknownMachineError
 from gnn_service.domain.check import check_machine, parse_machine
 from gnn_service.domain.machine import Machine
+from gnn_service.domain.machine_reference import schema_text
 from gnn_service.domain.shipped import shipped_machine, shipped_machines
 from gnn_service.domain.template import DEFAULT, describe_catalogue, describe_columns
 from gnn_service.recordings.machine_file import read_document, read_machine
@@ -118,12 +118,6 @@ def show(
     for table in _tables(described):
         out.print()
         out.print(table)
-
-
-def schema_text() -> str:
-    """The JSON Schema of `machine.json`, as text."""
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Machine.model_json_schema()}
-    return json.dumps(document, indent=2) + "\n"
 
 
 def _find(machine: str) -> Machine:

@@ -16,6 +16,8 @@ from gnn_service.domain.unit_codes import ucum_code
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.\-]{0,63}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Unit = Annotated[str, AfterValidator(ucum_code), Field(min_length=1, max_length=32)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Provenance = Literal["looked_up", "measured", "derived", "representative"]
 
 
@@ -50,92 +52,94 @@ class Port(StrEnum):
 class Span(Part):
     """A closed interval in the unit of what it belongs to."""
 
-    low: Finite
-    high: Finite
+    low: Finite = Field(description="lower end")
+    high: Finite = Field(description="upper end")
 
 
 class Limits(Part):
     """Warning and alarm limits of a sensor, in the sensor's unit."""
 
-    warn_low: Finite | None = None
-    warn_high: Finite | None = None
-    alarm_low: Finite | None = None
-    alarm_high: Finite | None = None
-    deadband: Annotated[float, Field(ge=0)] | None = None
-    on_delay_s: Annotated[float, Field(ge=0)] | None = None
+    warn_low: Finite | None = Field(None, description="warning below this")
+    warn_high: Finite | None = Field(None, description="warning above this")
+    alarm_low: Finite | None = Field(None, description="alarm below this")
+    alarm_high: Finite | None = Field(None, description="alarm above this")
+    deadband: NotNegative | None = Field(None, description="way back inside before the limit counts as left")
+    on_delay_s: NotNegative | None = Field(None, description="how long outside before the limit counts, in seconds")
     gate: str | None = Field(None, description="when the limits apply, in words")
 
 
 class Sensor(Part):
     """One measured quantity on a component."""
 
-    id: Identifier
-    component: Identifier
+    id: Identifier = Field(description="the column's name in readings")
+    component: Identifier = Field(description="id of the component that it sits on")
     quantity: str = Field(description="a quantity of the catalogue, e.g. pressure")
     unit: Unit = Field(description="UCUM code, e.g. bar, L/min, Cel; degC, rpm, psi and the like are taken as well")
-    role: SensorRole = SensorRole.EVIDENCE
-    port: Port = Port.BODY
-    name: str = ""
-    rate_hz: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    role: SensorRole = Field(SensorRole.EVIDENCE, description="what it may be used for")
+    port: Port = Field(Port.BODY, description="where on its component it sits")
+    name: str = Field("", description="in words")
+    rate_hz: Positive = Field(1.0, description="samples a second in readings")
     range: Span = Field(description="what the sensor can measure, in its unit")
     normal: Span | None = Field(None, description="what healthy running shows, in its unit")
-    limits: Limits | None = None
-    noise_sd: Annotated[float, Field(ge=0)] | None = Field(None, description="in the sensor's unit")
-    resolution: Annotated[float, Field(ge=0)] | None = Field(None, description="in the sensor's unit")
-    time_constant_s: Annotated[float, Field(ge=0)] | None = None
+    limits: Limits | None = Field(None, description="warning and alarm limits, in its unit")
+    noise_sd: NotNegative | None = Field(None, description="standard deviation of its noise, in its unit")
+    resolution: NotNegative | None = Field(None, description="smallest step, in its unit")
+    time_constant_s: NotNegative | None = Field(None, description="how slowly it follows, in seconds")
 
 
 class Parameter(Part):
     """A property of a component with its unit and where the number comes from."""
 
-    value: Finite
-    unit: Unit = "1"
-    provenance: Provenance = "representative"
-    source: str = ""
+    value: Finite = Field(description="the number")
+    unit: Unit = Field("1", description="UCUM code")
+    provenance: Provenance = Field("representative", description="how the number was found")
+    source: str = Field("", description="where it was found")
 
 
 class Component(Part):
     """A node of the machine's graph."""
 
-    id: Identifier
+    id: Identifier = Field(description="lower snake case, e.g. pump_1")
     type: str = Field(description="a component type of the catalogue, e.g. pump")
-    name: str = ""
+    name: str = Field("", description="in words")
     function: str = Field("", description="what the component does in this machine")
-    criticality: Annotated[float, Field(ge=0, le=1)] = 1.0
-    parameters: dict[str, Parameter] = Field(default_factory=dict)
+    criticality: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="1: the machine is as bad as this component; 0: it does not count"
+    )
+    parameters: dict[str, Parameter] = Field(default_factory=dict, description="its data, by name")
 
 
 class Connection(Part):
     """A directed, typed edge. A line that flows both ways is two connections."""
 
-    source: Identifier
-    target: Identifier
+    source: Identifier = Field(description="id of the component that it leads from")
+    target: Identifier = Field(description="id of the component that it leads to")
     type: str = Field(description="one of the catalogue's 13 connection types, e.g. hyd_pressure")
-    attributes: dict[str, Parameter] = Field(default_factory=dict)
+    attributes: dict[str, Parameter] = Field(default_factory=dict, description="diameter, length, volume and the like")
 
 
 class Circuit(Part):
     """A named set of components that work together."""
 
-    id: Identifier
-    name: str = ""
-    components: tuple[Identifier, ...]
+    id: Identifier = Field(description="e.g. cooling")
+    name: str = Field("", description="in words")
+    components: tuple[Identifier, ...] = Field(description="ids of its components")
 
 
 class Level(Part):
     """A named step of severity, as a test rig or a service manual defines it."""
 
-    name: str
-    severity: Annotated[float, Field(ge=0, le=1)]
+    name: str = Field(description="as people call it")
+    severity: Annotated[float, Field(ge=0, le=1)] = Field(description="0 is no fault, 1 the functional failure")
 
 
 class FailureMode(Part):
     """A way in which one component of this machine fails, mapped onto a mode of the catalogue."""
 
-    id: Identifier
-    component: Identifier
+    id: Identifier = Field(description="unique in the machine")
+    component: Identifier = Field(description="id of the component that fails")
     mode: str = Field(description="a failure mode of the catalogue for the component's type")
-    name: str = ""
+    name: str = Field("", description="in words; empty takes the catalogue's")
     levels: tuple[Level, ...] = Field(
         (), description="severity rising from 0 (no fault); empty where severity is continuous"
     )
@@ -155,10 +159,10 @@ class Phase(Part):
     valve is told to change over; start is where the cycle begins after a pause.
     """
 
-    id: Identifier
-    kind: Literal["plateau", "step", "switch", "start", "free"] = "free"
-    start_s: Annotated[float, Field(ge=0)]
-    end_s: Annotated[float, Field(gt=0)]
+    id: Identifier = Field(description="the name in the phase column of readings")
+    kind: Literal["plateau", "step", "switch", "start", "free"] = Field("free", description="what happens in it")
+    start_s: NotNegative = Field(description="begin, seconds from the cycle's start")
+    end_s: Positive = Field(description="end, not included")
 
     @model_validator(mode="after")
     def _takes_time(self) -> "Phase":
@@ -170,8 +174,8 @@ class Phase(Part):
 class DutyCycle(Part):
     """What the machine repeats."""
 
-    period_s: Annotated[float, Field(gt=0)]
-    phases: tuple[Phase, ...] = ()
+    period_s: Positive = Field(description="length of one cycle in seconds")
+    phases: tuple[Phase, ...] = Field((), description="in the order of time, without overlap")
 
     def of_kind(self, kind: str) -> tuple[Phase, ...]:
         """Phases of one kind in order of time."""
@@ -181,17 +185,17 @@ class DutyCycle(Part):
 class Machine(Part):
     """The description of one machine; what `machine.json` holds."""
 
-    format: Literal["gnn-service/machine/1"] = "gnn-service/machine/1"
-    id: Identifier
-    name: str = ""
-    description: str = ""
-    source: str = ""
-    components: tuple[Component, ...]
-    connections: tuple[Connection, ...] = ()
-    sensors: tuple[Sensor, ...] = ()
-    circuits: tuple[Circuit, ...] = ()
-    failure_modes: tuple[FailureMode, ...] = ()
-    duty_cycle: DutyCycle | None = None
+    format: Literal["gnn-service/machine/1"] = Field("gnn-service/machine/1", description="version of this format")
+    id: Identifier = Field(description="id of the machine")
+    name: str = Field("", description="in words")
+    description: str = Field("", description="what the machine is and does")
+    source: str = Field("", description="where the description comes from")
+    components: tuple[Component, ...] = Field(description="the nodes of the graph")
+    connections: tuple[Connection, ...] = Field((), description="the edges of the graph")
+    sensors: tuple[Sensor, ...] = Field((), description="what is measured where")
+    circuits: tuple[Circuit, ...] = Field((), description="sets of components that work together")
+    failure_modes: tuple[FailureMode, ...] = Field((), description="what can fail, and how")
+    duty_cycle: DutyCycle | None = Field(None, description="what the machine repeats, if it does")
 
     @cached_property
     def sensor_ids(self) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ def import_uci_hydraulic(source: Path, *, rate_hz: float = 1, progress: Progress
     grid = _Grid.of(rate_hz)
     archive = source / ARCHIVE if source.is_dir() else source
 
-    def to_grid(name: str, block: NDArray[np.float32]) -> NDArray[np.float32]:
+    def to_grid(name: str, block: NDArray[np.floating]) -> NDArray[np.float32]:
         return on_grid(name, block, grid.samples)
 
     if archive.is_file() and archive.suffix == ".npz":
@@ -91,7 +91,7 @@ def import_uci_hydraulic(source: Path, *, rate_hz: float = 1, progress: Progress
     return Recording(machine, _readings(cycles, grid, machine), _truth(cycles, machine), info)
 
 
-def on_grid(name: str, values: NDArray[np.float32], samples: int) -> NDArray[np.float32]:
+def on_grid(name: str, values: NDArray[np.floating], samples: int) -> NDArray[np.float32]:
     """Bring rows of one sensor, (C, N), to (C, samples): block means, or NaN between slow samples."""
     cycles, given = values.shape
     if given % PERIOD_S or given == 0:
@@ -130,11 +130,10 @@ def _readings(cycles: Cycles, grid: _Grid, machine: Machine) -> Readings:
     count = len(cycles.index)
     offsets = np.array([round(Fraction(k * MICROSECONDS) / grid.rate) for k in range(grid.samples)], dtype=np.int64)
     starts = EPOCH + cycles.index * PERIOD_S * MICROSECONDS
-    order = [SENSORS.index(sensor) for sensor in machine.sensor_ids]
     return Readings(
         times=(starts[:, None] + offsets[None, :]).reshape(-1),
-        sensors=machine.sensor_ids,
-        values=cycles.values[:, order].transpose(0, 2, 1).reshape(count * grid.samples, len(order)),
+        sensors=SENSORS,
+        values=cycles.values.reshape(count * grid.samples, len(SENSORS)),
         phase=np.tile(_phase_names(machine, offsets / MICROSECONDS), count),
         cycle=np.repeat(cycles.index, grid.samples),
     )

@@ -27,15 +27,15 @@ KNOWN_LABELS: Final = {
 PERIOD_S: Final = 60
 CHUNK_CYCLES: Final = 128
 
-ToGrid = Callable[[str, NDArray[np.float32]], NDArray[np.float32]]
+ToGrid = Callable[[str, NDArray[np.floating]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
 class Cycles:
     """The set on one time grid.
 
-    ``index`` (C,) int64 published cycle number; ``values`` (C, S, N) float32 in the order of ``SENSORS``, NaN =
-    missing; ``labels`` (C, 5) int64 in the order of ``LABEL_COLUMNS``; ``rates`` the source's samples a second.
+    ``index`` (C,) int64 published cycle number; ``values`` (C, N, S) float32 with sensors in the order of ``SENSORS``,
+    NaN = missing; ``labels`` (C, 5) int64 in the order of ``LABEL_COLUMNS``; ``rates`` the source's samples a second.
     """
 
     index: NDArray[np.int64]
@@ -67,7 +67,7 @@ def read_archive(path: Path, to_grid: ToGrid) -> Cycles:
     if (np.diff(index) <= 0).any():
         raise InvalidRecordingError("array cycle goes backwards or repeats", where=path.name)
     ordered = readings[:, [sensors.index(sensor) for sensor in SENSORS]]
-    values = np.stack([to_grid(f"{path.name}: {s}", ordered[:, i]) for i, s in enumerate(SENSORS)], axis=1)
+    values = np.stack([to_grid(f"{path.name}: {s}", ordered[:, i]) for i, s in enumerate(SENSORS)], axis=2)
     labels = labels[:, [names.index(name) for name in LABEL_COLUMNS]].astype(np.int64)
     _check_labels(path.name, labels)
     return Cycles(index, values, labels, dict.fromkeys(SENSORS, readings.shape[2] // PERIOD_S))
@@ -75,24 +75,26 @@ def read_archive(path: Path, to_grid: ToGrid) -> Cycles:
 
 def read_text_files(folder: Path, to_grid: ToGrid, progress: Callable[[str, int, int], None] | None) -> Cycles:
     """Read ``profile.txt`` and one file a sensor: one row a cycle, values separated by tabs, at any rate."""
-    labels, _ = _read_rows(folder / "profile.txt", lambda _name, rows: rows)
+    labels, _ = _read_rows(folder / "profile.txt", lambda _name, rows: rows.astype(np.float32))
     if labels.shape[1] != len(LABEL_COLUMNS):
         detail = f"{labels.shape[1]} columns, not the {len(LABEL_COLUMNS)} labels"
         raise InvalidRecordingError(detail, where="profile.txt")
     _check_labels("profile.txt", labels)
-    columns, rates = [], {}
+    values, rates = np.empty((0, 0, 0), dtype=np.float32), {}
     for done, sensor in enumerate(SENSORS):
         name = f"{sensor}.txt"
         if progress:
             progress(name, done, len(SENSORS))
-        values, width = _read_rows(folder / name, to_grid)
-        if len(values) != len(labels):
-            detail = f"{len(values)} cycles, but profile.txt has {len(labels)}: one of them is cut short"
+        rows, width = _read_rows(folder / name, to_grid)
+        if len(rows) != len(labels):
+            detail = f"{len(rows)} cycles, but profile.txt has {len(labels)}: one of them is cut short"
             raise InvalidRecordingError(detail, where=name)
+        if not done:
+            # One array for all sensors, filled in place: at 100 Hz the whole set is most of a gigabyte.
+            values = np.empty((*rows.shape, len(SENSORS)), dtype=np.float32)
+        values[:, :, done] = rows
         rates[sensor] = width // PERIOD_S
-        columns.append(values)
-    index = np.arange(len(labels), dtype=np.int64)
-    return Cycles(index, np.stack(columns, axis=1), labels.astype(np.int64), rates)
+    return Cycles(np.arange(len(labels), dtype=np.int64), values, labels.astype(np.int64), rates)
 
 
 def _read_rows(path: Path, reduce: ToGrid) -> tuple[NDArray[np.float32], int]:
@@ -109,7 +111,7 @@ def _read_rows(path: Path, reduce: ToGrid) -> tuple[NDArray[np.float32], int]:
                     raise InvalidRecordingError(f"rows of {width} and of {rows.shape[1]} samples", where=path.name)
                 width = rows.shape[1]
                 _check_finite(path.name, rows, sum(map(len, parts)))
-                parts.append(reduce(path.name, rows.astype(np.float32)))
+                parts.append(reduce(path.name, rows))
     except FileNotFoundError as error:
         raise InvalidRecordingError("this file is missing", where=path.name) from error
     except (OSError, UnicodeDecodeError) as error:
