@@ -18,7 +18,7 @@ from gnn_service.domain.diagnosis import Diagnosis
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.units import convert
 from gnn_service.domain.window import Window
-from gnn_service.inference.engine import Engine
+from gnn_service.inference.stats import EngineHealth, EngineStats, Readiness
 from gnn_service.model.baseline import Baseline
 from gnn_service.observability.metrics import Metrics
 
@@ -36,11 +36,21 @@ class BundleInfo(Protocol):
     def manifest(self) -> Mapping[str, Any]: ...  # noqa: D102
 
 
+class EngineView(Protocol):
+    """What the routes ask `inference.engine.Engine`."""
+
+    async def check_ready(self) -> Readiness: ...  # noqa: D102 - see Engine
+
+    def health(self) -> EngineHealth: ...  # noqa: D102
+
+    def stats(self) -> EngineStats: ...  # noqa: D102
+
+
 class Diagnosing(Protocol):
     """What the routes need of `inference.diagnoser.Diagnoser`."""
 
     @property
-    def engine(self) -> Engine: ...  # noqa: D102 - see Diagnoser
+    def engine(self) -> EngineView: ...  # noqa: D102 - see Diagnoser
 
     @property
     def bundle(self) -> BundleInfo: ...  # noqa: D102

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -58,7 +59,7 @@ def start_tracing(
     sample_ratio: float = 1.0,
     timeout_s: float = 5.0,
 ) -> Tracing:
-    """Send spans to an OTLP/HTTP receiver, e.g. ``http://localhost:4318/v1/traces``.
+    """Send spans to an OTLP/HTTP receiver, e.g. ``http://localhost:4318`` (``/v1/traces`` is added where no path is).
 
     ``sample_ratio`` is the share of traces kept (0..1) where the caller has not decided already; ``timeout_s``
     bounds one export. Spans wait in a queue of 2048; over that they are dropped, never waited for.
@@ -69,6 +70,8 @@ def start_tracing(
         sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
         shutdown_on_exit=False,
     )
+    if urlsplit(endpoint).path in ("", "/"):
+        endpoint = endpoint.rstrip("/") + "/v1/traces"
     exporter = OTLPSpanExporter(endpoint=endpoint, timeout=timeout_s)
     provider.add_span_processor(
         BatchSpanProcessor(

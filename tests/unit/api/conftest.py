@@ -1,8 +1,8 @@
 """An application whose diagnoser is a double that a test steers, and a client that speaks ASGI to it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,14 +102,11 @@ def diagnoser() -> DiagnoserDouble:
     return DiagnoserDouble()
 
 
-@pytest.fixture
-def settings() -> Settings:
-    """A test that needs others overrides this fixture by `indirect` parameters or builds its own application."""
-    return Settings()
+Serving = Callable[[Settings], AbstractAsyncContextManager[httpx2.AsyncClient]]
 
 
-@pytest_asyncio.fixture
-async def application(diagnoser: DiagnoserDouble, settings: Settings) -> AsyncIterator[Any]:
+@asynccontextmanager
+async def running(settings: Settings, diagnoser: DiagnoserDouble) -> AsyncIterator[Any]:
     """The ASGI application inside its lifespan, with the lifespan's state on every request."""
 
     @asynccontextmanager
@@ -121,16 +118,36 @@ async def application(diagnoser: DiagnoserDouble, settings: Settings) -> AsyncIt
     async with app.router.lifespan_context(app) as state:
 
         async def with_state(scope: dict[str, Any], receive: Any, send: Any) -> None:
-            await app({**scope, "state": dict(state)}, receive, send)
+            await app({**scope, "state": dict(state or {})}, receive, send)
 
-        with_state.app = app  # type: ignore[attr-defined]
         yield with_state
 
 
 @pytest_asyncio.fixture
-async def http(application: Any) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(application)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
+async def application(diagnoser: DiagnoserDouble) -> AsyncIterator[Any]:
+    """The application with the default settings."""
+    async with running(Settings(), diagnoser) as app:
+        yield app
+
+
+@pytest.fixture
+def serving(diagnoser: DiagnoserDouble) -> Serving:
+    """A client of an application with other settings: ``async with serving(settings) as http``."""
+
+    @asynccontextmanager
+    async def serve(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+        async with running(settings, diagnoser) as app:
+            transport = httpx2.ASGITransport(app)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
+                yield client
+
+    return serve
+
+
+@pytest_asyncio.fixture
+async def http(serving: Serving) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of the application with the default settings."""
+    async with serving(Settings()) as client:
         yield client
 
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import httpx2
 import numpy as np
+import orjson
 import pytest
 
+from gnn_service.core.config import load_settings
 from gnn_service.core.errors import (
     BreakerOpenError,
     DeadlineExceededError,
@@ -122,8 +124,6 @@ async def test_what_the_engine_raises_becomes_a_problem(
 
 
 async def test_a_caller_who_leaves_is_cancelled_in_the_diagnoser(application: Any, body: Any, diagnoser: Any):
-    import orjson
-
     diagnoser.gate = asyncio.Event()
     gone = asyncio.Event()
     messages = [{"type": "http.request", "body": orjson.dumps(body), "more_body": False}]
@@ -154,7 +154,7 @@ async def test_a_caller_who_leaves_is_cancelled_in_the_diagnoser(application: An
     }
     call = asyncio.create_task(application(scope, receive, send))
     async with asyncio.timeout(10):
-        while not diagnoser.asked:
+        while not diagnoser.asked:  # noqa: ASYNC110 - the double has no event for it
             await asyncio.sleep(0)
         gone.set()
         await call
@@ -162,25 +162,11 @@ async def test_a_caller_who_leaves_is_cancelled_in_the_diagnoser(application: An
     assert sent[0]["status"] == 499
 
 
-async def test_commissioning_that_takes_too_long_is_a_passed_deadline(body: Any, diagnoser: Any):
-    from contextlib import asynccontextmanager
-
-    from gnn_service.api.app import create_app
-    from gnn_service.core.config import load_settings
-
-    @asynccontextmanager
-    async def opened(_: Any):
-        yield diagnoser
-
+async def test_commissioning_that_takes_too_long_is_a_passed_deadline(body: Any, diagnoser: Any, serving: Any):
     diagnoser.gate = asyncio.Event()
-    app = create_app(load_settings(inference={"request_timeout_s": 0.05, "batch_wait_ms": 1}), diagnoser_factory=opened)
-    async with app.router.lifespan_context(app) as state:
-
-        async def with_state(scope: Any, receive: Any, send: Any) -> None:
-            await app({**scope, "state": dict(state)}, receive, send)
-
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(with_state), base_url="http://service") as http:
-            answer = await http.post("/v1/commission", json={"machine": RIG, "windows": [body["window"]]})
+    hasty = load_settings(inference={"request_timeout_s": 0.05, "batch_wait_ms": 1})
+    async with serving(hasty) as http:
+        answer = await http.post("/v1/commission", json={"machine": RIG, "windows": [body["window"]]})
     assert answer.status_code == 504
     assert diagnoser.cancelled == 1
 
