@@ -158,7 +158,8 @@ class Engine:
     async def check_ready(self, *, timeout_s: float | None = None) -> Readiness:
         """Send the canary through the whole path and compare its answer; concurrent askers share one run.
 
-        It goes before everybody else and is not bound by the line, so that a busy engine is still a ready one.
+        It goes before everybody else and is not bound by the line, so that a busy engine is still a ready one. With
+        the breaker half-open it is a probe: an engine that nobody is sent to any more finds its way back.
 
         Args:
             timeout_s: seconds for it, at most; None takes ``heartbeat_timeout_s``.
@@ -266,7 +267,6 @@ class Engine:
         try:
             output = await self._infer(self._canary.item, timeout_s, Priority.PROBE)
         except GnnServiceError as error:
-            self._flaw = None
             reason: str | None = str(error)
         else:
             self._flaw = reason = self._canary.flaw(output)

@@ -20,6 +20,9 @@ from gnn_service.inference.worker import JobFailedError, Worker, WorkerLostError
 from gnn_service.observability import tracing
 
 _MEMORY_RETRY_S: Final = 1.0
+REGROW_AFTER: Final = 32
+"""Runs at a limit set by memory before twice as much is tried again."""
+
 _log = logging.getLogger(__name__)
 _SMOOTHING: Final = 0.1  # weight of the newest run in the running mean of seconds per item
 
@@ -104,6 +107,7 @@ class BatchRunner:
         self._breaker = breaker
         self._counters = counters
         self.limit = batch_max
+        self._fitted = 0
         self.seconds_per_item = 0.0
         self.in_flight: list[Request] = []
 
@@ -170,6 +174,7 @@ class BatchRunner:
         """
         self._counters.memory_splits += 1
         self.limit = max(1, min(self.limit, size // 2))
+        self._fitted = 0
         try:
             await worker.call(release_memory, self._heartbeat_timeout_s)
         except JobFailedError as failed:
@@ -194,6 +199,9 @@ class BatchRunner:
             part = self._wanted(parts.pop())
             if not part:
                 continue
+            if len(part) > self.limit:  # memory ran out meanwhile: a sibling of that size need not be tried
+                parts += _halves(part)
+                continue
             try:
                 run = await self.run(worker, [request.item for request in part])
             except JobFailedError as failed:
@@ -211,8 +219,7 @@ class BatchRunner:
     ) -> list[list[Request]]:
         """The parts to try instead of one that failed; none when its requests were answered with an error."""
         self._counters.runs += 1
-        half = (len(part) + 1) // 2
-        halves = [part[half:], part[:half]] if len(part) > 1 else []
+        halves = _halves(part)
         if isinstance(failed.error, MemoryError):
             await self.make_room(worker, len(part))
             if not halves:
@@ -241,8 +248,7 @@ class BatchRunner:
         self._counters.runs += 1
         self._counters.run_s.observe(run.seconds)
         self.seconds_per_item += _SMOOTHING * (run.seconds / len(part) - self.seconds_per_item)
-        if len(part) >= self.limit:
-            self.limit = min(self._batch_max, self.limit + 1)
+        self._regrow(len(part))
         for request, answer in zip(part, run.answers, strict=True):
             if answer is None:
                 tally.failed += 1
@@ -251,6 +257,14 @@ class BatchRunner:
             else:
                 tally.answered += 1
                 request.resolve(answer)
+
+    def _regrow(self, size: int) -> None:
+        """Dare larger batches again once enough of the present limit have fitted."""
+        if size >= self.limit and self.limit < self._batch_max:
+            self._fitted += 1
+            if self._fitted >= REGROW_AFTER:
+                self._fitted = 0
+                self.limit = min(self._batch_max, 2 * self.limit)
 
     def _wanted(self, batch: list[Request]) -> list[Request]:
         """Those somebody still waits for; the expired are told."""
@@ -268,6 +282,12 @@ class _Tally:
     answered: int = 0
     failed: int = 0
     sound: bool | None = None
+
+
+def _halves(part: list[Request]) -> list[list[Request]]:
+    """The two halves, the first last, as it is taken from the end; none of a single request."""
+    half = (len(part) + 1) // 2
+    return [part[half:], part[:half]] if len(part) > 1 else []
 
 
 def expire(request: Request) -> None:

@@ -66,9 +66,10 @@ class Histogram:
 class EngineStats:
     """A snapshot; counts since the engine was made, times in seconds.
 
-    ``queue_s`` is from arrival to the model, ``run_s`` one run of a batch, ``total_s`` from arrival to the answer of
-    the requests that were answered. ``runs`` counts every run of the model on behalf of callers, halves included,
-    and ``failed_runs`` those that raised. ``memory_splits`` counts batches halved for want of memory.
+    ``ended`` has a count for every `Ending`; probes of readiness are left out of it and of ``total_s``, which is from
+    arrival to the answer of those that were answered. ``queue_s`` is from arrival to the model, ``run_s`` one run of
+    a batch. ``runs`` counts runs of the model for callers, halves included, ``failed_runs`` those that raised, and
+    ``memory_splits`` those that found no memory; after these ``batch_limit`` is below the maximum for a while.
     """
 
     ended: Mapping[Ending, int]
