@@ -1,0 +1,146 @@
+"""`gnn-service demo`: the service and a feed of real cycles in one process, until Ctrl-C or until all is shown."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+
+from gnn_service.cli.console import err, out, print_json
+from gnn_service.cli.main import DONE, INTERRUPTED
+from gnn_service.cli.serve import run_loop, running_service, stop_signals
+from gnn_service.client import Client
+from gnn_service.core.config import load_settings
+from gnn_service.core.errors import InvalidInputError
+from gnn_service.demo.feed import Cycle, Replayed, cycles_of, only_fault, replay, split_for_commissioning
+from gnn_service.demo.score import Score
+from gnn_service.demo.table import live_table, plain_line, print_summary
+from gnn_service.domain.machine import Machine
+from gnn_service.observability.logs import configure_logs
+from gnn_service.recordings.folder import read_recording
+
+app = typer.Typer()
+RIG = "rig"
+COMMISSIONING_CYCLES = 10
+_READY_WITHIN_S = 60.0
+_UNWATCHED_S = 55.0  # a run that nobody watches ends within a minute of its first diagnosis
+_WATCHED_PAUSE_S = 0.25  # a person can follow four cycles a second
+
+
+@app.command()
+def demo(
+    machine: Annotated[str, typer.Argument(help="What to replay: rig, a real hydraulic test rig.")] = RIG,
+    fault: Annotated[str | None, typer.Option(help="Replay only cycles in which this failure mode is present.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.01, max=1e6, help="End by itself after so long.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, and nothing else.")] = False,
+) -> int:
+    """Start the service, replay real cycles through it and show each diagnosis beside the truth.
+
+    In a terminal it stays up until Ctrl-C; without one, or with --minutes, it ends by itself.
+    """
+    if machine != RIG:
+        raise InvalidInputError(f"there is no demo of {machine!r} yet; use: gnn-service demo {RIG}", where="MACHINE")
+    configure_logs("warning", "auto")
+    recording = read_recording(Path(str(files("gnn_service.demo") / "data" / "uci_hydraulic_slice")))
+    healthy, cycles = split_for_commissioning(cycles_of(recording), COMMISSIONING_CYCLES)
+    if fault is not None:
+        cycles = only_fault(cycles, recording.machine, fault)
+    return run_loop(_until_stopped(_Demo(recording.machine, healthy, cycles, minutes=minutes, as_json=as_json)))
+
+
+async def _until_stopped(demo: "_Demo") -> int:
+    with stop_signals() as stopped:
+        work = asyncio.create_task(demo.run())
+        either: set[asyncio.Future[Any]] = {work, stopped}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+        else:
+            work.cancel()
+            await asyncio.wait({work})
+    demo.summarise()
+    return DONE if demo.score.cycles else INTERRUPTED
+
+
+class _Demo:
+    """One run: starts the service, feeds it, shows what comes back, and stops what it started."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        healthy: Sequence[Cycle],
+        cycles: Sequence[Cycle],
+        *,
+        minutes: float | None,
+        as_json: bool,
+    ) -> None:
+        self.score = Score()
+        self._machine, self._healthy, self._cycles = machine, healthy, cycles
+        self._as_json = as_json
+        self._watched = out.is_terminal and not as_json
+        self._limit_s = minutes * 60 if minutes else None if self._watched else _UNWATCHED_S
+        self._stays = self._watched or minutes is not None
+        self._began = self._ended = 0.0
+        self._about: dict[str, Any] = {}
+        self._summarised = False
+
+    async def run(self) -> None:
+        """All of it; when cancelled, everything that was started has been stopped."""
+        settings = load_settings(api={"host": "127.0.0.1", "port": 0, "docs_enabled": True})
+        with err.status("starting the service ...") if self._watched else nullcontext() as status:
+            async with running_service(settings) as url, Client(url) as client:
+                await client.wait_ready(within_s=_READY_WITHIN_S)
+                if status is not None:
+                    status.stop()
+                self._about = {"machine": self._machine.id, "url": url, "docs": f"{url}/docs"}
+                limit = asyncio.timeout(None)
+                try:
+                    async with limit:
+                        await self._replay(client, limit)
+                        self.summarise()
+                        if self._stays:
+                            await self._stay()
+                except TimeoutError:
+                    if not limit.expired():
+                        raise
+
+    async def _replay(self, client: Client, limit: asyncio.Timeout) -> None:
+        pause_s = _WATCHED_PAUSE_S if self._watched else 0.0
+        with Live(console=out, auto_refresh=False) if self._watched else nullcontext() as live:
+            async for replayed in replay(client, self._machine, self._healthy, self._cycles, pause_s=pause_s):
+                self._ended = time.monotonic()
+                if not self.score.cycles:
+                    self._began = self._ended
+                    if self._limit_s is not None:
+                        limit.reschedule(asyncio.get_running_loop().time() + self._limit_s)
+                self.score.add(replayed)
+                self._show(replayed, live)
+
+    def _show(self, replayed: Replayed, live: Live | None) -> None:
+        total = len(self._cycles)
+        if live is not None:
+            live.update(live_table(self._machine, replayed, total, self.score), refresh=True)
+        elif not self._as_json:
+            out.print(plain_line(replayed, total), soft_wrap=True)
+
+    async def _stay(self) -> None:
+        if self._watched:
+            out.print(f"The service stays up at {self._about['url']}. Ctrl-C ends it.", soft_wrap=True)
+        await asyncio.Event().wait()  # until Ctrl-C, or until --minutes have passed
+
+    def summarise(self) -> None:
+        """Print right and wrong, once, of what has been shown so far."""
+        if self._summarised or not self.score.cycles:
+            return
+        self._summarised = True
+        seconds = self._ended - self._began
+        if self._as_json:
+            counted = {"cycles": self.score.cycles, "commissioned_from": len(self._healthy)}
+            print_json({**self._about, **counted, "seconds": round(seconds, 3), "components": self.score.as_json()})
+        else:
+            print_summary(out, self.score, self._about["docs"], seconds)
