@@ -43,7 +43,10 @@ def run_model(runtime: Runtime, names: Sequence[str], items: Sequence[Item]) -> 
         EngineFailedError: an output has not one row an item.
         Exception: whatever the runtime raised.
     """
-    batch = {name: np.stack([item[name] for item in items]) for name in names}
+    if len(items) == 1:
+        batch = {name: items[0][name][np.newaxis] for name in names}  # a view: nothing to copy
+    else:
+        batch = {name: np.stack([item[name] for item in items]) for name in names}
     began = time.perf_counter()
     outputs = runtime.run(batch)
     seconds = time.perf_counter() - began

@@ -1,5 +1,6 @@
 """ONNX Runtime behind the engine's interface (https://onnxruntime.ai/docs/api/python/api_summary.html)."""
 
+import ctypes
 import re
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import psutil
 from numpy.typing import NDArray
 
 from gnn_service.core import devices
-from gnn_service.core.errors import BundleError, EngineStoppedError
+from gnn_service.core.errors import BundleError, DeviceUnavailableError, EngineStoppedError
 from gnn_service.inference.runtimes.base import Batch, DeviceMemoryError, RuntimeLostError
 
 # ONNX Runtime has one exception type for most failures; its status text tells them apart.
@@ -32,6 +33,7 @@ class OnnxRuntime:
         model: the graph as bytes, or its file.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         threads: threads inside one operator; one a model instance is fastest for small graphs.
+        memory_fraction: share of a GPU's memory that may be used, 0..1; no effect on a CPU.
 
     Raises:
         BundleError: the graph is damaged, or answers something other than tensors.
@@ -40,9 +42,12 @@ class OnnxRuntime:
 
     name = "onnxruntime"
 
-    def __init__(self, model: bytes | Path, device: str = "auto", threads: int = 1) -> None:
+    def __init__(
+        self, model: bytes | Path, device: str = "auto", threads: int = 1, memory_fraction: float = 0.8
+    ) -> None:
         self.device = devices.resolve(device, "onnxruntime")
-        self._session: onnxruntime.InferenceSession | None = _open(model, self.device, threads)
+        providers = _providers(self.device, memory_fraction)
+        self._session: onnxruntime.InferenceSession | None = _open(model, threads, providers)
         self.inputs: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
         self.outputs: tuple[str, ...] = _tensor_names(self._session.get_outputs())
         self._shrink = False
@@ -81,7 +86,7 @@ class OnnxRuntime:
         return options
 
 
-def _open(model: bytes | Path, device: str, threads: int) -> onnxruntime.InferenceSession:
+def _open(model: bytes | Path, threads: int, providers: list[Any]) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -89,7 +94,7 @@ def _open(model: bytes | Path, device: str, threads: int) -> onnxruntime.Inferen
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = model if isinstance(model, bytes) else str(model)
     try:
-        return onnxruntime.InferenceSession(source, options, providers=_providers(device))
+        return onnxruntime.InferenceSession(source, options, providers=providers)
     except Exception as error:
         sorted_out = _sorted_out(error)
         if sorted_out is not error:
@@ -98,13 +103,30 @@ def _open(model: bytes | Path, device: str, threads: int) -> onnxruntime.Inferen
         raise BundleError(f"the ONNX graph cannot be loaded, rebuild or re-download the bundle: {reason}") from error
 
 
-def _providers(device: str) -> list[Any]:
+def _providers(device: str, memory_fraction: float) -> list[Any]:
     if device == "cpu":
         return ["CPUExecutionProvider"]
-    index = device.partition(":")[2]
-    # Grow by what is asked, so that a batch that does not fit fails alone and the rest stays small.
-    cuda = {"device_id": index, "arena_extend_strategy": "kSameAsRequested"}
+    index = int(device.partition(":")[2])
+    cuda = {
+        "device_id": index,
+        "gpu_mem_limit": int(memory_fraction * _gpu_memory_bytes(index)),
+        "arena_extend_strategy": "kSameAsRequested",  # doubling would take memory that nobody asked for
+    }
     return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+
+
+def _gpu_memory_bytes(index: int) -> int:
+    """Memory of a GPU (CUDA Driver API: cuInit, cuDeviceGet, cuDeviceTotalMem)."""
+    driver = ctypes.CDLL("libcuda.so.1")
+    device, size = ctypes.c_int(0), ctypes.c_size_t(0)
+    asked = (
+        driver.cuInit(0),
+        driver.cuDeviceGet(ctypes.byref(device), index),
+        driver.cuDeviceTotalMem_v2(ctypes.byref(size), device),
+    )
+    if any(asked):
+        raise DeviceUnavailableError(f"the driver does not tell the memory of cuda:{index}; check it with nvidia-smi")
+    return size.value
 
 
 def _tensor_names(values: Any) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import pytest
 from gnn_service.core.errors import BundleError, DeviceUnavailableError, EngineFailedError, EngineStoppedError
 from gnn_service.inference.engine import Engine
 from gnn_service.inference.runtimes.base import DeviceMemoryError, MemoryAware, RuntimeLostError
-from gnn_service.inference.runtimes.onnx import OnnxRuntime, _sorted_out
+from gnn_service.inference.runtimes.onnx import OnnxRuntime, _providers, _sorted_out
 from tests.support.inference import model_threads, settings
 from tests.support.onnx_graphs import expanding, graph_item, message_passing, reference, sequence
 
@@ -100,6 +100,33 @@ def test_the_peak_of_memory_is_that_of_this_process(graph):
 )
 def test_failures_are_told_apart_by_their_text(text, kind):
     assert type(_sorted_out(RuntimeError(text))) is kind
+
+
+class Driver:
+    """The CUDA driver of a machine with one GPU of 1000 bytes."""
+
+    def __call__(self, name):
+        assert name == "libcuda.so.1"
+        return self
+
+    def cuInit(self, flags):  # noqa: N802 - the driver's name for it
+        return 0
+
+    def cuDeviceGet(self, device, index):  # noqa: N802
+        return 0 if index == 0 else 101
+
+    def cuDeviceTotalMem_v2(self, size, device):  # noqa: N802
+        size._obj.value = 1000
+        return 0
+
+
+def test_a_share_of_a_gpus_memory_is_what_onnx_runtime_may_use(monkeypatch):
+    monkeypatch.setattr("gnn_service.inference.runtimes.onnx.ctypes.CDLL", Driver())
+    (provider, options), fallback = _providers("cuda:0", 0.25)
+    assert (provider, fallback) == ("CUDAExecutionProvider", "CPUExecutionProvider")
+    assert (options["device_id"], options["gpu_mem_limit"]) == (0, 250)
+    with pytest.raises(DeviceUnavailableError, match="cuda:1"):
+        _providers("cuda:1", 0.25)
 
 
 def test_a_closed_runtime_says_so(graph):
