@@ -9,7 +9,8 @@ once a group, and a draw is a weighted sum of them, so a thousand draws cost a f
 * AUROC: fault against no fault, by 1 - P(level 0); None where the truth holds only one of the two. Pairs are compared
   within one fold: folds are different models, and across them a constant answer would not score .5 (Forman and
   Scholz, SIGKDD Explorations 12(1), 2010).
-* ECE: expected calibration error on the top label's probability, 15 bins of equal width (Guo et al., ICML 2017).
+* ECE: expected calibration error on the top label's probability, 15 bins of equal width (Guo et al., ICML 2017). A
+  draw of groups is never better calibrated by chance, so its interval leans upwards.
 """
 
 from collections.abc import Callable
@@ -23,7 +24,6 @@ from gnn_service.core.errors import InvalidInputError
 
 Floats = NDArray[np.float64]
 METRICS: Final = ("accuracy", "macro_f1", "balanced_accuracy", "ordinal_mae", "auroc", "ece")
-HIGHER_IS_BETTER: Final = frozenset({"accuracy", "macro_f1", "balanced_accuracy", "auroc"})
 BINS: Final = 15
 DRAWS: Final = 1000
 COVERAGE: Final = 0.95
@@ -111,16 +111,66 @@ class Difference:
         return {"value": self.value, "ci": None if self.ci is None else list(self.ci)}
 
 
-def score(answers: Predictions, seed: int = 0, draws: int = DRAWS) -> TaskScore:
-    """Score the answers to one task.
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Metrics of one predictor on all windows (``point``) and on every draw of groups (``drawn``, NaN = no value)."""
 
-    The same groups, seed and number of draws give the same resampling for every predictor.
+    windows: int
+    groups: tuple[Any, ...]
+    seed: int
+    point: dict[str, float]
+    drawn: dict[str, Floats]
+
+    def score(self) -> TaskScore:
+        """The metrics with their intervals."""
+        ci = {name: self._interval(self.drawn[name]) for name in METRICS}
+        values: dict[str, Any] = {name: _finite(self.point[name]) for name in METRICS}
+        return TaskScore(**values, ci=ci, n=self.windows, groups=len(self.groups))
+
+    def minus(self, other: "Bootstrap") -> dict[str, Difference]:
+        """This predictor minus another in every metric, draw by draw.
+
+        Raises InvalidInputError where the two were not scored on the same draws of the same groups.
+        """
+        if (self.groups, self.seed) != (other.groups, other.seed):
+            raise InvalidInputError("the two predictors were scored on different groups; compare them on the same ones")
+        return {
+            name: Difference(
+                _finite(self.point[name] - other.point[name]), self._interval(self.drawn[name] - other.drawn[name])
+            )
+            for name in METRICS
+        }
+
+    def _interval(self, drawn: Floats) -> tuple[float, float] | None:
+        """Percentile interval; None for one group, or where fewer than half of the draws have a value."""
+        valid = drawn[np.isfinite(drawn)]
+        if len(self.groups) < 2 or len(valid) == 0 or len(valid) < len(drawn) / 2:
+            return None
+        low, high = np.quantile(valid, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+        return float(low), float(high)
+
+
+def bootstrap(answers: Predictions, seed: int = 0, draws: int = DRAWS) -> Bootstrap:
+    """Metrics on all windows and on draws of groups.
+
+    The same groups, seed and number of draws give the same draws for every predictor; 0 draws give no intervals.
     """
-    names = np.unique(answers.groups)
-    point, drawn = _point_and_draws(answers, names, _weights(len(names), seed, draws))
-    ci = {name: _interval(drawn[name]) if len(names) > 1 else None for name in METRICS}
-    values = {name: _finite(point[name]) for name in METRICS}
-    return TaskScore(**values, ci=ci, n=len(answers.truth), groups=len(names))  # type: ignore[arg-type]
+    names, group = np.unique(answers.groups, return_inverse=True)
+    rng = np.random.default_rng([seed, len(names)])
+    weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    everything = np.vstack([np.ones(len(names)), weights])
+    tables = _tables(answers, group, len(names), everything)
+    values = {name: metric(tables) for name, metric in _FROM_TABLES.items()}
+    values["ece"] = _ece(everything, _bin_sums(answers, group, len(names), BINS))
+    values["auroc"] = _auroc(answers, group, everything)
+    point = {name: float(value[0]) for name, value in values.items()}
+    drawn = {name: value[1:] for name, value in values.items()}
+    return Bootstrap(len(answers.truth), tuple(names.tolist()), seed, point, drawn)
+
+
+def score(answers: Predictions, seed: int = 0, draws: int = DRAWS) -> TaskScore:
+    """Score the answers to one task, with intervals over draws of groups; 0 draws give no intervals."""
+    return bootstrap(answers, seed, draws).score()
 
 
 def paired_difference(
@@ -130,19 +180,7 @@ def paired_difference(
 
     Raises InvalidInputError where the two were not scored on the same groups.
     """
-    names = np.unique(first.groups)
-    if not np.array_equal(names, np.unique(second.groups)):
-        raise InvalidInputError("the two predictors were scored on different groups; compare them on the same ones")
-    weights = _weights(len(names), seed, draws)
-    point_a, drawn_a = _point_and_draws(first, names, weights)
-    point_b, drawn_b = _point_and_draws(second, names, weights)
-    return {
-        name: Difference(
-            _finite(point_a[name] - point_b[name]),
-            _interval(drawn_a[name] - drawn_b[name]) if len(names) > 1 else None,
-        )
-        for name in METRICS
-    }
+    return bootstrap(first, seed, draws).minus(bootstrap(second, seed, draws))
 
 
 def reliability(answers: Predictions, bins: int = BINS) -> tuple[Floats, Floats, NDArray[np.int64]]:
@@ -158,25 +196,6 @@ def confusion(answers: Predictions) -> NDArray[np.int64]:
     cell = answers.truth * answers.levels + answers.predicted
     counts = np.bincount(cell, minlength=answers.levels**2).astype(np.int64)
     return counts.reshape(answers.levels, answers.levels)
-
-
-def _weights(groups: int, seed: int, draws: int) -> Floats:
-    """How often each group is drawn, (draws, G); rows sum to G."""
-    rng = np.random.default_rng([seed, groups])
-    return rng.multinomial(groups, np.full(groups, 1 / groups), size=draws).astype(np.float64)
-
-
-def _point_and_draws(
-    answers: Predictions, names: NDArray[Any], weights: Floats
-) -> tuple[dict[str, float], dict[str, Floats]]:
-    """Each metric on all groups, and on every draw (NaN where the draw has no value for it)."""
-    group = np.searchsorted(names, answers.groups)
-    everything = np.vstack([np.ones(len(names)), weights])
-    tables = _tables(answers, group, len(names), everything)
-    values = {name: metric(tables) for name, metric in _FROM_TABLES.items()}
-    values["ece"] = _ece(everything, _bin_sums(answers, group, len(names), BINS))
-    values["auroc"] = _auroc(answers, group, everything)
-    return {name: float(v[0]) for name, v in values.items()}, {name: v[1:] for name, v in values.items()}
 
 
 def _tables(answers: Predictions, group: NDArray[np.intp], groups: int, weights: Floats) -> Floats:
@@ -261,15 +280,6 @@ def _auroc(answers: Predictions, group: NDArray[np.intp], weights: Floats) -> Fl
         pairs = (np.add.reduceat(positive, first_run, axis=1) * of_fold).sum(1)
         np.divide((positive * below).sum(1), pairs, out=result[begin : begin + rows], where=pairs > 0)
     return result
-
-
-def _interval(drawn: Floats) -> tuple[float, float] | None:
-    """Percentile interval over the draws that have a value; None where fewer than half have one."""
-    valid = drawn[np.isfinite(drawn)]
-    if len(valid) < len(drawn) / 2:
-        return None
-    low, high = np.quantile(valid, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return float(low), float(high)
 
 
 def _finite(value: float) -> float | None:
