@@ -1,0 +1,1 @@
+"""What `gnn-service bench` runs: this product against its own bounds, both in the same run."""

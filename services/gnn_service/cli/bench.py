@@ -1,0 +1,65 @@
+"""`gnn-service bench`: this product against its own bounds."""
+
+import asyncio
+from dataclasses import asdict
+
+import typer
+from rich.table import Table
+
+from gnn_service.cli.console import out, print_json, progress
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure this product against its own bounds.")
+
+
+@app.callback()
+def _bench() -> None:
+    """Measure this product against its own bounds."""
+
+
+@app.command()
+def model(
+    as_json: bool = typer.Option(False, "--json", help="Print JSON instead of a table."),
+    seconds: float = typer.Option(10.0, "--seconds", min=0.2, max=600, help="Seconds to measure for."),
+) -> None:
+    """Latency of the shipped model through the engine, beside the same model in a tight loop.
+
+    The ratios (engine over bare) carry from machine to machine; the milliseconds belong to this one.
+    """
+    from gnn_service.bench.model import ROUNDS, bench_model
+    from gnn_service.core.config import load_settings
+    from gnn_service.inference.runtimes.onnx import OnnxRuntime
+    from gnn_service.model.bundle import Bundle
+
+    settings = load_settings()
+    bundle = Bundle.shipped()
+    item, expected = bundle.canary
+    device, threads, fraction = settings.model.device, settings.inference.threads, settings.inference.memory_fraction
+    with progress() as shown:
+        task = shown.add_task("measuring", total=ROUNDS)
+        measured = asyncio.run(
+            bench_model(
+                lambda: OnnxRuntime(bundle.onnx, device, threads, fraction),
+                item,
+                expected,
+                settings.inference,
+                seconds=seconds,
+                on_round=lambda: shown.advance(task),
+            )
+        )
+    if as_json:
+        print_json(asdict(measured))
+        return
+    table = Table("callers", "", "p50 ms", "p99 ms", "windows/s", box=None)
+    for at in measured.comparisons:
+        for name, speed in (("engine", at.engine), (f"bare, batch {at.bare_batch}", at.bare)):
+            callers = str(at.callers) if speed is at.engine else ""
+            table.add_row(callers, name, f"{speed.p50_ms:.2f}", f"{speed.p99_ms:.2f}", f"{speed.windows_per_s:.0f}")
+        ratio = at.ratio
+        figures = (f"{ratio.p50:.2f}", f"{ratio.p99:.2f}", f"{ratio.windows_per_s:.2f}")
+        table.add_row("", "engine / bare", *figures, style="bold", end_section=True)
+    out.print(table)
+    out.print(
+        f"{measured.runtime} on {measured.device}, {measured.threads} thread(s), batches of up to {measured.batch_max};"
+        f" {measured.windows} windows in {measured.seconds:.1f} s, engine and bare in turns",
+        soft_wrap=True,
+    )
