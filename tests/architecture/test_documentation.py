@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+WRITTEN = re.compile(r"""["']([\w-]+\.md)["']""")
 MENTIONED = re.compile(r"[\w./-]*\w\.md\b")
 TARGETS = {"help", "install", "demo", "test", "lint", "types", "model", "bench", "lock", "clean"}
 
@@ -37,14 +38,14 @@ def test_every_relative_link_leads_to_a_file():
     assert not broken
 
 
-def test_a_page_that_the_code_mentions_exists():
-    names = {path.name for path in kept_files()}
+def test_a_page_that_the_code_mentions_exists_or_is_written_by_it():
+    sources = {path: path.read_text() for path in kept_files() if path.suffix in {".py", ".toml", ".txt"}}
+    known = {path.name for path in pages()}.union(*(WRITTEN.findall(text) for text in sources.values()))
     missing = [
         f"{path.relative_to(ROOT)}: {hit}"
-        for path in kept_files()
-        if path.suffix in {".py", ".toml", ".txt"}
-        for hit in MENTIONED.findall(path.read_text())
-        if Path(hit).name not in names
+        for path, text in sources.items()
+        for hit in MENTIONED.findall(text)
+        if Path(hit).name not in known
     ]
     assert not missing
 
