@@ -10,9 +10,7 @@ from gnn_service.domain.machine import Sensor, SensorRole, Span
 from gnn_service.domain.unit_codes import SPELLINGS, ucum_code
 from gnn_service.domain.units import check_unit, convert
 
-INDEX_WORDS = frozenset(
-    {"ts", "time", "timestamp", "date", "datetime", "zeit", "index", "cycle", "phase", "operating_state"}
-)
+INDEX_WORDS = frozenset({"", "ts", "time", "timestamp", "date", "datetime", "zeit", "index", "cycle", "phase"})
 BRACKETS = re.compile(r"^(?P<name>.*?)[\s_]*[\[(](?P<unit>[^\[\]()]*)[\])]\s*$")
 SUFFIXES = frozenset({"bar", "kPa", "MPa", "Pa", "kW", "mm", "kN", "Hz", "Cel", "mbar"})
 NO_COMPONENT = ("machine", "hydraulic_unit")
@@ -56,7 +54,7 @@ def split_unit(column: str) -> tuple[str, str | None]:
 def _guess(column: str, taken: set[str]) -> ColumnGuess:
     name, written = split_unit(column)
     words = _words(name)
-    if set(re.split(r"[^a-z0-9]+", name.lower())) <= INDEX_WORDS:
+    if name.lower() == "operating_state" or set(re.split(r"[^a-z0-9]+", name.lower())) <= INDEX_WORDS:
         return ColumnGuess(column, None, "time or index", is_index=True)
     unit = None if written is None else _meant_unit(written, words)
     if unit is None:

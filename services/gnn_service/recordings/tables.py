@@ -233,7 +233,8 @@ def _guess(column: Column) -> Column:
             return column.cast(wanted)
         except pa.ArrowInvalid:
             continue
-    return column
+    dated = pc.all(pc.match_substring_regex(column, r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:")).as_py()
+    return _instants_of_text(column) if dated and column.null_count == 0 else column
 
 
 def _some(names: tuple[str, ...], most: int = 12) -> str:

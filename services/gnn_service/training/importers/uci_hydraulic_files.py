@@ -47,7 +47,7 @@ class Cycles:
 def read_archive(path: Path, to_grid: ToGrid) -> Cycles:
     """Read ``readings`` (C, S, N), ``sensors``, ``labels``, ``label_names`` and ``cycle`` of an .npz archive."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as data, np.load(data, allow_pickle=False) as archive:
             missing = {"readings", "sensors", "labels", "label_names", "cycle"} - set(archive.files)
             if missing:
                 raise InvalidRecordingError(f"array {min(missing)!r} is missing", where=path.name)
