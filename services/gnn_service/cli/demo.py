@@ -16,7 +16,6 @@ from gnn_service.cli.main import DONE, INTERRUPTED
 from gnn_service.cli.serve import run_loop, running_service, stop_signals
 from gnn_service.client import Client
 from gnn_service.core.config import load_settings
-from gnn_service.core.errors import InvalidInputError
 from gnn_service.demo.feed import Cycle, Replayed, cycles_of, only_fault, replay, split_for_commissioning
 from gnn_service.demo.score import Score
 from gnn_service.demo.table import live_table, plain_line, print_summary
@@ -44,7 +43,7 @@ def demo(
     In a terminal it stays up until Ctrl-C; without one, or with --minutes, it ends by itself.
     """
     if machine != RIG:
-        raise InvalidInputError(f"there is no demo of {machine!r} yet; use: gnn-service demo {RIG}", where="MACHINE")
+        raise typer.BadParameter(f"there is no demo of {machine!r} yet; use: gnn-service demo {RIG}")
     configure_logs("warning", "auto")
     recording = read_recording(Path(str(files("gnn_service.demo") / "data" / "uci_hydraulic_slice")))
     healthy, cycles = split_for_commissioning(cycles_of(recording), COMMISSIONING_CYCLES)
