@@ -5,6 +5,7 @@ pressure is gauge unless the quantity says otherwise. Consistency between the pa
 `gnn_service.domain.check`'s business; here each part is only well-formed by itself.
 """
 
+import hashlib
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Literal
@@ -196,6 +197,11 @@ class Machine(Part):
     circuits: tuple[Circuit, ...] = Field((), description="sets of components that work together")
     failure_modes: tuple[FailureMode, ...] = Field((), description="what can fail, and how")
     duty_cycle: DutyCycle | None = Field(None, description="what the machine repeats, if it does")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the whole description: equal for equal machines."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @cached_property
     def sensor_ids(self) -> tuple[str, ...]:

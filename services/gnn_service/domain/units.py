@@ -5,7 +5,8 @@ Two traps are closed here: revolutions (`1/min` of a shaft is not 1 rad/min), an
 dimensionless and UCUM does not. Importing this module is cheap; the registry is built at the first real conversion.
 """
 
-from functools import cache
+from functools import cache, lru_cache
+from threading import RLock
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -18,6 +19,8 @@ from gnn_service.domain.unit_codes import ucum_code
 if TYPE_CHECKING:
     from pint import Unit
 
+_LOCK = RLock()
+LONGEST_CODE = 64
 EXAMPLES = "write for example bar, L/min, Cel, mm/s, kW, 1/min or %"
 ANGLES = frozenset({"radian", "degree", "arcminute", "arcsecond", "turn", "grade"})
 SYMBOLS = {
@@ -63,7 +66,7 @@ def convert(values: ArrayLike, unit: str, to_unit: str | None = None, *, quantit
     return np.asarray(_registry().Quantity(given, start).to(end).magnitude, dtype=np.float64)
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _resolve(quantity: str, code: str) -> "Unit":
     """The pint unit of a code, read as this quantity; UnitError where the code does not measure it."""
     unit, own = _parse(code), _parse(_unit_of(quantity))
@@ -86,23 +89,32 @@ def _unit_of(quantity: str) -> str:
     return catalogue().quantity(quantity).unit
 
 
-@cache
 def _registry() -> Any:
+    """The one registry; units of two registries cannot be combined, so threads must never build a second one."""
+    with _LOCK:
+        return _build_registry()
+
+
+@cache
+def _build_registry() -> Any:
     from ucumvert import PintUcumRegistry  # noqa: PLC0415 - half a second that most callers never need
 
     return PintUcumRegistry()
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _parse(code: str) -> "Unit":
     """The pint unit of a UCUM code. ucumvert reads ' and '' as minutes and seconds of time; they are of arc."""
+    if len(code) > LONGEST_CODE:
+        raise UnitError(f"a unit of {len(code)} characters is no UCUM unit; {EXAMPLES}")
     registry = _registry()
     if code in ("'", "''"):
         return cast("Unit", registry.Unit("arcminute" if code == "'" else "arcsecond"))
     if code == "1":
         return cast("Unit", registry.Unit("dimensionless"))
     try:
-        parsed = registry.from_ucum(code)
+        with _LOCK:
+            parsed = registry.from_ucum(code)
         if parsed.magnitude == 1:
             return cast("Unit", registry.Unit(parsed.units))
     except Exception as error:

@@ -1,9 +1,13 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gnn_service.core.errors import InvalidMachineError, UnitError
+from gnn_service.domain import units
 from gnn_service.domain.catalogue import catalogue
 from gnn_service.domain.unit_codes import SPELLINGS, ucum_code
 from gnn_service.domain.units import check_unit, convert, dimension
@@ -62,7 +66,7 @@ def test_a_unit_of_something_else_is_refused_with_one_that_fits(quantity, unit):
     assert catalogue().quantity(quantity).unit in str(refused.value)
 
 
-@pytest.mark.parametrize("unit", ["foo", "bar bar", "/", "L//min", "10.bar", "Bar"])
+@pytest.mark.parametrize("unit", ["foo", "bar bar", "/", "L//min", "10.bar", "Bar", "bar." * 1000, "(" * 60])
 def test_what_is_no_ucum_code_is_refused(unit):
     with pytest.raises(UnitError, match="write for example bar"):
         check_unit("pressure", unit)
@@ -95,3 +99,18 @@ def test_every_spelling_means_a_code_that_can_be_read():
 )
 def test_dimensions_are_written_in_base_symbols(unit, symbols):
     assert dimension(unit) == symbols
+
+
+def test_threads_that_convert_first_share_one_registry():
+    for cached in (units._build_registry, units._parse, units._resolve):
+        cached.cache_clear()
+    ready = Barrier(8)
+
+    def first(number):
+        ready.wait(timeout=20)
+        return float(convert(number, "kPa", quantity="pressure")), float(convert(number, "MPa", "bar"))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(first, range(8))) == [pytest.approx((n / 100, n * 10)) for n in range(8)]
+    assert units._build_registry.cache_info().currsize == 1
+    assert units._build_registry.cache_info().misses == 1
