@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from gnn_service.core.config import Settings
-from gnn_service.core.errors import MalformedBodyError, UnknownMachineError
-from gnn_service.domain.check import check_machine
+from gnn_service.core.errors import InvalidMachineError, MalformedBodyError, UnknownMachineError
+from gnn_service.domain.check import require_valid
 from gnn_service.domain.diagnosis import Diagnosis
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.units import convert
@@ -127,7 +127,11 @@ def find_machine(diagnoser: Diagnosing, given: str | Machine) -> Machine:
     contradicts itself or the catalogue.
     """
     if isinstance(given, Machine):
-        check_machine(given)
+        try:
+            require_valid(given)
+        except InvalidMachineError as error:
+            where = f"machine.{error.where}" if error.where else "machine"
+            raise InvalidMachineError(error.detail, where=where) from error
         return given
     known = diagnoser.machines()
     if given not in known:

@@ -18,7 +18,7 @@ from gnn_service.observability.logs import logger
 CLIENT_GONE = 499  # nginx's status for a caller that left before the answer; nobody reads it
 _SHOWN_ERRORS = 20
 _SHOWN_INPUT = 40
-_CODES = {
+CODES = {
     400: "malformed-request",
     404: "not-found",
     405: "method-not-allowed",
@@ -133,7 +133,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         detail = f"{request.url.path} takes {allowed}, not {request.method}"
     return _answer(
         request.scope,
-        code=_CODES.get(error.status_code, f"http-{error.status_code}"),
+        code=CODES.get(error.status_code, f"http-{error.status_code}"),
         title=title,
         status=error.status_code,
         detail=detail,

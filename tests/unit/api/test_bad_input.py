@@ -164,5 +164,6 @@ async def test_a_description_that_contradicts_itself_is_refused(http: httpx2.Asy
     answer = await http.post("/v1/diagnose", json={**body, "machine": description})
     assert answer.status_code == 422
     assert answer.json()["type"] == "urn:gnn-service:problem:invalid-machine"
+    assert answer.json()["where"] == "machine.connections[0].target"
     assert "nowhere" in answer.json()["detail"]
     assert diagnoser.asked == []
