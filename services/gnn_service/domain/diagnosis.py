@@ -16,7 +16,7 @@ class Answer(BaseModel):
 
 
 class State(StrEnum):
-    """Health in a word (machines.md 2.2): good >= .8, watch >= .6, warning >= .3, critical, unknown."""
+    """Health in a word: good >= .8, watch >= .6, warning >= .3, critical, unknown."""
 
     GOOD = "good"
     WATCH = "watch"

@@ -11,7 +11,8 @@ class Window:
     """Readings of one machine on one time grid, in the units of its description.
 
     Shapes: ``values`` (S, T) float32, NaN where missing; ``times`` (T,) float64, seconds since 1970 UTC,
-    strictly rising. ``sensors`` names the rows. ``phase_s`` is the place of the first sample in the duty
+    strictly rising. ``sensors`` names the rows. ``phase_s`` is the place of the first
+    sample in the duty cycle, None where the machine has none.
     """
 
     sensors: tuple[str, ...]

@@ -1,0 +1,164 @@
+"""The one path from a window to its Diagnosis: the service, `evaluate` and `diagnose` all take it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnn_service.core.config import Settings
+from gnn_service.domain.diagnosis import Diagnosis
+from gnn_service.domain.machine import Machine
+from gnn_service.domain.shipped import shipped_machines
+from gnn_service.domain.window import Window
+from gnn_service.inference.batcher import Priority
+from gnn_service.inference.engine import Engine
+from gnn_service.inference.runtimes.base import Item
+from gnn_service.inference.runtimes.onnx import OnnxRuntime
+from gnn_service.model import decode
+from gnn_service.model.baseline import Baseline, fit_baseline
+from gnn_service.model.bundle import Bundle
+from gnn_service.model.encode import Structure, encode
+from gnn_service.model.evidence import Evidence, VirtualSensors
+from gnn_service.model.grid import on_grid
+from gnn_service.model.judge import Judgement, Knowledge, judge
+
+KNOWN_MACHINES = 256
+"""Encodings kept for machines seen before; the oldest goes when a new one comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What does not change from window to window of one machine."""
+
+    structure: Structure
+    knowledge: Knowledge
+    sensors: VirtualSensors
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A window ready for the engine. ``item`` is None when it is too short to be diagnosed, for ``reason``."""
+
+    kind: Kind
+    facts: decode.Facts
+    item: Item | None
+    evidence: tuple[Evidence, ...]
+    reason: str = ""
+
+
+class Diagnoser:
+    """Prepares windows, has the engine compute them, and puts the answers into words."""
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self._kinds: dict[str, Kind] = {}
+        self._machines = {m.id: m for m in shipped_machines()} | dict(bundle.machines)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, bundle: Bundle | None = None) -> AsyncIterator[Self]:
+        """Load the bundle (default: the one the settings name), start an engine for it, stop it in the end.
+
+        Raises BundleError when the bundle cannot be used, DeviceUnavailableError for a device that is not there.
+        """
+        chosen = bundle or await asyncio.to_thread(Bundle.open, settings.model.bundle)
+        item, expected = chosen.canary
+
+        def runtime() -> OnnxRuntime:
+            inference = settings.inference
+            return OnnxRuntime(chosen.onnx, settings.model.device, inference.threads, inference.memory_fraction)
+
+        async with Engine(runtime, settings.inference, canary=item, expected=expected) as engine:
+            diagnoser = cls(chosen, engine)
+            # The first machine costs a second for its units; nobody should wait for it.
+            await asyncio.to_thread(lambda: [diagnoser.kind(machine) for machine in diagnoser.machines().values()])
+            yield diagnoser
+
+    def machines(self) -> Mapping[str, Machine]:
+        """Machines that can be named by their id."""
+        return self._machines
+
+    async def diagnose(
+        self,
+        machine: Machine,
+        window: Window,
+        baseline: Baseline | None = None,
+        *,
+        timeout_s: float | None = None,
+        priority: Priority = Priority.NORMAL,
+    ) -> Diagnosis:
+        """Diagnose one window, with the machine's own baseline where there is one.
+
+        A window that is too short is answered `unknown` with the reason. Raises InvalidInputError on readings or a
+        baseline that do not belong to the machine, and what `Engine.infer` raises.
+        """
+        prepared = await asyncio.to_thread(self.prepare, machine, window, baseline)
+        if prepared.item is None:
+            return decode.unknown_diagnosis(prepared.facts, prepared.reason)
+        outputs = await self.engine.infer(prepared.item, timeout_s=timeout_s, priority=priority)
+        return self.conclude(prepared, outputs)
+
+    async def commission(self, machine: Machine, windows: Sequence[Window]) -> Baseline:
+        """Learn a machine's own healthy baseline from healthy windows; too short ones are left out."""
+        return await asyncio.to_thread(self.baseline_of, machine, windows)
+
+    def baseline_of(self, machine: Machine, windows: Sequence[Window]) -> Baseline:
+        """As `commission`, without an event loop."""
+        kind = self.kind(machine)
+        grids = [on_grid(machine, window) for window in windows]
+        whole = [grid for grid in grids if not decode.too_short(machine, grid)]
+        empty = np.zeros((0, len(machine.sensors), 0), np.float32)
+        return fit_baseline(machine, np.stack(whole) if whole else empty, kind.sensors.bindings, kind.sensors.parameters)
+
+    def kind(self, machine: Machine) -> Kind:
+        """The unchanging part of a machine's encoding, kept for the next window."""
+        found = self._kinds.get(machine.fingerprint)
+        if found is None:
+            knowledge = self.bundle.knowledge_of(machine)
+            structure = Structure(machine, self.bundle.vocabulary)
+            found = Kind(structure, knowledge, VirtualSensors.of(machine, knowledge.calibrations))
+            while len(self._kinds) >= KNOWN_MACHINES:
+                self._kinds.pop(next(iter(self._kinds)))
+            self._kinds[machine.fingerprint] = found
+        return found
+
+    def prepare(self, machine: Machine, window: Window, baseline: Baseline | None = None) -> Prepared:
+        """Readings on the grid, physics estimates and the network's inputs."""
+        kind = self.kind(machine)
+        if baseline is not None:
+            baseline.check(machine)
+        used = baseline or kind.knowledge.reference
+        grid = on_grid(machine, window)
+        regime = kind.knowledge.regime
+        support = float(regime.support(machine, grid[None])[0]) if regime else 0.0
+        facts = decode.Facts(
+            structure=kind.structure,
+            window=window,
+            grid=grid,
+            commissioned=baseline is not None,
+            support=support,
+            known_kind=regime is not None,
+            bundle=self.bundle.version,
+        )
+        reason = decode.too_short(machine, grid)
+        if reason:
+            return Prepared(kind, facts, None, (), reason)
+        evidence = kind.sensors.read(grid[None], used)
+        moving = encode(kind.structure, grid[None], used, evidence)
+        arrays = {**kind.structure.arrays, **{name: value[0] for name, value in moving.items()}}
+        return Prepared(kind, facts, {name: arrays[name] for name in self.bundle.manifest["inputs"]}, evidence)
+
+    def judge(self, prepared: Prepared, outputs: Mapping[str, NDArray[np.float32]]) -> tuple[Judgement, ...]:
+        """Level probabilities of every failure mode, by source and fused; one window."""
+        kind, support = prepared.kind, np.array([prepared.facts.support])
+        return judge(kind.structure, kind.knowledge, outputs["severity"][None], prepared.evidence, support)
+
+    def conclude(self, prepared: Prepared, outputs: Mapping[str, NDArray[np.float32]]) -> Diagnosis:
+        """Put the engine's answers into words."""
+        judged = self.judge(prepared, outputs)
+        return decode.diagnosis(prepared.facts, dict(outputs), judged, prepared.evidence)

@@ -1,0 +1,48 @@
+"""Fitting the network's temperature and the fusion weights on validation groups."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnn_service.model.judge import TINY, Fusion, fuse, level_probabilities
+
+TEMPERATURES = np.geomspace(0.25, 8.0, 31)
+WEIGHTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
+LEAST_WINDOWS = 20
+PRIOR_WINDOWS = 2.0
+"""A tie between weights goes to the milder answer: this many windows' worth of a uniform answer is mixed in."""
+
+
+def fit_fusion(
+    logits: NDArray[np.float64],
+    physics: NDArray[np.float64] | None,
+    usable: NDArray[np.bool_],
+    level: NDArray[np.int64],
+    severities: tuple[float, ...],
+) -> Fusion:
+    """Temperature by the network's own likelihood, then both weights by the likelihood of the pooled answer.
+
+    ``logits`` (W, K) cumulative, ``physics`` (W, L) or None, ``level`` (W,) true levels of validation windows.
+    With fewer than 20 windows nothing is fitted.
+    """
+    if len(level) < LEAST_WINDOWS:
+        return Fusion()
+    losses = [negative_log_likelihood(level_probabilities(logits / t, severities), level) for t in TEMPERATURES]
+    temperature = float(TEMPERATURES[int(np.argmin(losses))])
+    if physics is None:
+        return Fusion(temperature=temperature)
+    network = level_probabilities(logits / temperature, severities)
+    best, chosen = np.inf, Fusion(temperature=temperature)
+    for network_weight in WEIGHTS:
+        for physics_weight in WEIGHTS:
+            candidate = Fusion(temperature, network_weight, physics_weight)
+            loss = negative_log_likelihood(fuse(network, physics, usable, np.ones(len(level)), candidate), level)
+            if network_weight + physics_weight > 0 and loss < best - 1e-6:
+                best, chosen = loss, candidate
+    return chosen
+
+
+def negative_log_likelihood(probability: NDArray[np.float64], level: NDArray[np.int64]) -> float:
+    """Mean -log p(true level), floored so that one confident miss does not decide alone."""
+    floor = PRIOR_WINDOWS / (len(level) + PRIOR_WINDOWS) / probability.shape[1]
+    chosen = probability[np.arange(len(level)), level] * (1 - floor) + floor
+    return float(-np.log(np.maximum(chosen, TINY)).mean())

@@ -1,0 +1,99 @@
+"""Virtual sensors of a machine with their calibration: what they read, and what that says about each level."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnn_service.domain.machine import Machine
+from gnn_service.model.baseline import Baseline
+from gnn_service.model.grid import step_s
+from gnn_service.model.levels import LevelScale, expected_severity
+from gnn_service.model.virtual.estimate import Estimate, Parameters
+from gnn_service.model.virtual.registry import ESTIMATORS
+from gnn_service.model.virtual.view import Binding, bind
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Constants of one virtual sensor on one kind of machine, and the level scale of the failure mode it speaks of.
+
+    ``scale`` is for use with the reference of the kind, ``commissioned_scale`` for use with the machine's own
+    baseline; both in the virtual sensor's unit.
+    """
+
+    parameters: Parameters
+    scale: LevelScale | None = None
+    commissioned_scale: LevelScale | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able form."""
+        scales = {"scale": self.scale, "commissioned_scale": self.commissioned_scale}
+        return {
+            "parameters": {name: list(values) for name, values in self.parameters.items()},
+            **{name: s and {"severities": s.severities, "centres": s.centres, "spreads": s.spreads} for name, s in scales.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Calibration":
+        """Inverse of `to_dict`."""
+
+        def scale(name: str) -> LevelScale | None:
+            found = stored.get(name)
+            return found and LevelScale(*(tuple(found[key]) for key in ("severities", "centres", "spreads")))
+
+        return cls(stored["parameters"], scale("scale"), scale("commissioned_scale"))
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One virtual sensor over W windows: the estimate, log level probabilities (W, L) and mean severity (W,)."""
+
+    binding: Binding
+    estimate: Estimate
+    log_levels: NDArray[np.float64] | None
+    severity: NDArray[np.float64]
+    usable: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualSensors:
+    """All virtual sensors switched on for one machine."""
+
+    machine: Machine
+    bindings: tuple[Binding, ...]
+    calibrations: Mapping[str, Calibration]
+
+    @classmethod
+    def of(cls, machine: Machine, calibrations: Mapping[str, Calibration]) -> "VirtualSensors":
+        """Bind a machine; where nothing was calibrated for it, the defaults of the class hold and no levels are read."""
+        bindings = bind(machine)
+        complete = {b.key: calibrations.get(b.key) or Calibration(ESTIMATORS[b.sensor.id].defaults()) for b in bindings}
+        return cls(machine, bindings, complete)
+
+    @property
+    def parameters(self) -> dict[str, Parameters]:
+        """Constants by virtual sensor key, as `fit_baseline` wants them."""
+        return {key: calibration.parameters for key, calibration in self.calibrations.items()}
+
+    def read(self, grids: NDArray[np.float32], baseline: Baseline | None) -> tuple[Evidence, ...]:
+        """Measure W windows (W, S, T) with the machine's own baseline, where there is one."""
+        own = baseline.virtual if baseline and baseline.origin == "commissioning" else {}
+        return tuple(self._one(binding, grids, own.get(binding.key)) for binding in self.bindings)
+
+    def _one(self, binding: Binding, grids: NDArray[np.float32], reference: Mapping[str, Sequence[float]] | None) -> Evidence:
+        calibration = self.calibrations[binding.key]
+        view = binding.view(grids, step_s(self.machine))
+        own = {name: list(values) for name, values in reference.items()} if reference else None
+        estimate = ESTIMATORS[binding.sensor.id].measure(view, calibration.parameters, own)
+        scale = calibration.scale
+        if own is not None and calibration.commissioned_scale is not None:
+            centre = own.get("centre")
+            scale = calibration.commissioned_scale.commissioned(centre[0] if centre else None)
+        if scale is None:
+            nothing = np.zeros(len(grids))
+            return Evidence(binding, estimate, None, nothing, nothing > 0)
+        log_levels = scale.log_posterior(estimate.value, estimate.error)
+        return Evidence(binding, estimate, log_levels, expected_severity(log_levels, scale.severities), estimate.valid)

@@ -1,0 +1,1 @@
+"""Pure functions in SI with equation and source: what the virtual sensors and the simulator share."""

@@ -1,0 +1,57 @@
+"""Gas side of a hydro-pneumatic accumulator.
+
+Sources: H. Murrenhoff, *Grundlagen der Fluidtechnik*, ch. accumulators (polytropic gas volume);
+H. E. Merritt, *Hydraulic Control Systems*, 1967 (flow balance of a volume). All quantities SI, gauge pressures
+are treated as absolute, which costs 1 bar in 100 and cancels in a fitted charge.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+REFERENCE_TEMPERATURE_K = 293.15
+"""Charge pressures are quoted at 20 degC."""
+
+
+def charge_at(charge_pa: ArrayLike, temperature_k: ArrayLike) -> NDArray[np.float64]:
+    """Charge pressure at gas temperature, Pa: p_T = p T / 293.15 K (Gay-Lussac, gas filling the whole shell)."""
+    return np.asarray(charge_pa, float) * np.asarray(temperature_k, float) / REFERENCE_TEMPERATURE_K
+
+
+def gas_volume(
+    pressure_pa: ArrayLike, charge_pa: ArrayLike, temperature_k: ArrayLike, *, shell_m3: ArrayLike, exponent: float
+) -> NDArray[np.float64]:
+    """Gas volume at oil pressure, m3: V = V0 min(1, p_T / P)^(1/n).
+
+    Below the charge pressure the accumulator is empty and the gas fills the shell (V = V0). ``exponent`` is the
+    polytropic n, 1.0 (isothermal) to 1.4 (adiabatic nitrogen). Shapes broadcast.
+    """
+    ratio = charge_at(charge_pa, temperature_k) / np.maximum(np.asarray(pressure_pa, float), 1.0)
+    return np.asarray(np.asarray(shell_m3, float) * np.minimum(1.0, ratio) ** (1.0 / exponent))
+
+
+def filling_deficit(
+    start_pa: ArrayLike,
+    end_pa: ArrayLike,
+    charge_pa: ArrayLike,
+    temperature_k: ArrayLike,
+    *,
+    flow_m3s: ArrayLike,
+    shell_m3: float,
+    exponent: float,
+    points: int = 9,
+) -> NDArray[np.float64]:
+    """Pressure-time deficit while a pump fills the accumulator from start to end pressure, Pa s.
+
+    With constant pump flow Q the pressure P is reached at t(P) = (V(P_start) - V(P)) / Q, so the area between the
+    end pressure and the rising pressure is the integral of t(P) dP (trapezoidal rule on ``points`` pressures).
+    Shapes broadcast.
+    """
+    start, end = np.asarray(start_pa, float), np.asarray(end_pa, float)
+    fractions = np.linspace(0.0, 1.0, points)
+    pressures = start[..., None] + (end - start)[..., None] * fractions
+    charge, temperature = np.asarray(charge_pa, float)[..., None], np.asarray(temperature_k, float)[..., None]
+    volumes = gas_volume(pressures, charge, temperature, shell_m3=shell_m3, exponent=exponent)
+    time = (volumes[..., :1] - volumes) / np.asarray(flow_m3s, float)[..., None]
+    weights = np.full(points, 1.0 / (points - 1))
+    weights[[0, -1]] /= 2
+    return np.asarray((time * weights).sum(-1) * (end - start))

@@ -1,0 +1,84 @@
+"""The state of a training run on disk: tensors in safetensors, the rest in JSON, replaced in one move."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from gnn_service.core.errors import InvalidInputError
+
+META = "state"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A run after one epoch. ``optimizer`` is AdamW's state dictionary."""
+
+    epoch: int
+    steps: int
+    best_loss: float
+    best_epoch: int
+    history: list[dict[str, float]]
+    network: dict[str, Tensor]
+    best: dict[str, Tensor]
+    optimizer: dict[str, Any]
+
+
+def save_checkpoint(path: Path, state: Checkpoint) -> None:
+    """Write beside and rename, so that a kill leaves the old checkpoint or the new one."""
+    moments = {
+        f"optimizer.{index}.{name}": value
+        for index, values in state.optimizer["state"].items()
+        for name, value in values.items()
+    }
+    tensors = {f"network.{k}": v for k, v in state.network.items()} | {f"best.{k}": v for k, v in state.best.items()}
+    meta = {
+        "epoch": state.epoch,
+        "steps": state.steps,
+        "best_loss": state.best_loss,
+        "best_epoch": state.best_epoch,
+        "history": state.history,
+        "param_groups": state.optimizer["param_groups"],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    contiguous = {name: value.detach().cpu().clone().contiguous() for name, value in (tensors | moments).items()}
+    safetensors.torch.save_file(contiguous, partial, metadata={META: orjson.dumps(meta).decode()})
+    os.replace(partial, path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint | None:
+    """The checkpoint at ``path``, None where there is none. Raises InvalidInputError when it is damaged."""
+    if not path.exists():
+        return None
+    try:
+        with safetensors.safe_open(path, framework="pt") as stored:
+            meta = orjson.loads(stored.metadata()[META])
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, orjson.JSONDecodeError) as error:
+        raise InvalidInputError("the checkpoint is damaged; delete it to train from the start", where=str(path)) from error
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, moment = name.split(".", 2)
+            state.setdefault(int(index), {})[moment] = value
+    return Checkpoint(
+        epoch=meta["epoch"],
+        steps=meta["steps"],
+        best_loss=meta["best_loss"],
+        best_epoch=meta["best_epoch"],
+        history=meta["history"],
+        network=_part(tensors, "network."),
+        best=_part(tensors, "best."),
+        optimizer={"state": state, "param_groups": meta["param_groups"]},
+    )
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

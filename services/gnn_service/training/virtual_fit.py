@@ -1,0 +1,111 @@
+"""Calibrating the virtual sensors on training windows: constants of the physics, and where the levels lie."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+from gnn_service.model.levels import LevelScale
+from gnn_service.model.virtual import accumulator
+from gnn_service.model.virtual.estimate import Estimate, Parameters
+from gnn_service.model.virtual.pump import load_flows
+from gnn_service.model.virtual.registry import ESTIMATORS
+from gnn_service.model.virtual.view import CycleView
+
+MAD_TO_SD = 1.4826
+LEAST_SPREAD = 0.02
+"""Smallest level spread, as a share of the distance between the outer levels."""
+
+POLYTROPIC_EXPONENT = 1.2
+"""Between isothermal (1.0) and adiabatic (1.4): one regime cannot identify it, so physics fixes it."""
+
+
+def fit_parameters(sensor: str, view: CycleView, level: NDArray[np.int64]) -> Parameters:
+    """Calibration of one virtual sensor from training windows with known levels (0 = healthy)."""
+    fits: dict[str, Callable[[CycleView, NDArray[np.int64]], Parameters]] = {
+        "switching_delay": _fit_switching_delay,
+        "pump_leakage": _fit_pump_leakage,
+        "gas_charge": _fit_gas_charge,
+    }
+    return fits[sensor](view, level)
+
+
+def fit_scale(estimate: Estimate, level: NDArray[np.int64], severities: tuple[float, ...]) -> LevelScale:
+    """Median and robust spread of the estimate on each level; levels without windows are interpolated by severity."""
+    known, centres, spreads = [], [], []
+    for index in range(len(severities)):
+        values = estimate.value[estimate.valid & (level == index)]
+        if len(values) >= 2:
+            centre = float(np.median(values))
+            known.append(severities[index])
+            centres.append(centre)
+            spreads.append(MAD_TO_SD * float(np.median(np.abs(values - centre))))
+    floor = LEAST_SPREAD * (max(centres) - min(centres))
+    pooled = max(float(np.median(spreads)), floor)
+    # Every level has the same error up to chance, so the pooled spread bounds each from below.
+    return LevelScale(
+        severities,
+        tuple(float(c) for c in np.interp(severities, known, centres)),
+        tuple(float(max(s, pooled)) for s in np.interp(severities, known, spreads)),
+    )
+
+
+def _fit_switching_delay(view: CycleView, level: NDArray[np.int64]) -> Parameters:
+    estimator = ESTIMATORS["switching_delay"]
+    delay = estimator.measure(view, estimator.defaults(), None)
+    return {"error_s": [_within_level_error(delay.value, delay.valid, level, floor=1e-3)]}
+
+
+def _fit_pump_leakage(view: CycleView, level: NDArray[np.int64]) -> Parameters:
+    """Log flow of the leak-free windows is linear in oil temperature; one line, one intercept a plateau."""
+    flow, temperature = load_flows(view), view.overall("temperature")
+    healthy = (level == 0) & np.isfinite(temperature)
+    centre = float(temperature[healthy].mean())
+    rise = temperature[healthy] - centre
+    log_flow = np.log(flow[healthy])
+    slopes, flows = [], []
+    for column in log_flow.T:
+        good = np.isfinite(column)
+        if good.sum() < 3:
+            flows.append(0.0)
+            continue
+        slope, intercept = np.polyfit(rise[good], column[good], 1) if np.ptp(rise[good]) > 1 else (0.0, column[good].mean())
+        slopes.append(slope)
+        flows.append(float(np.exp(intercept)))
+    parameters = {"flow": flows, "temperature_k": [centre], "slope_per_k": [float(np.median(slopes))], "error_percent": [0.3]}
+    lost = ESTIMATORS["pump_leakage"].measure(view, parameters, None)
+    return {**parameters, "error_percent": [_within_level_error(lost.value, lost.valid, level, floor=0.05)]}
+
+
+def _fit_gas_charge(view: CycleView, level: NDArray[np.int64]) -> Parameters:
+    """Robust least squares on shell volume, filling delay, switching fraction, flow factor and one charge a level."""
+    start = ESTIMATORS["gas_charge"].defaults()
+    names = ("shell_m3", "delay_s", "switch_fraction", "flow_factor")
+    scale = np.array([start[name][0] for name in names])
+    seen, valid = accumulator.events(view)
+    charges = np.linspace(130.0, 90.0, int(level.max()) + 1)
+
+    def parameters(x: NDArray[np.float64], error: list[float]) -> Parameters:
+        chosen = {name: [float(v)] for name, v in zip(names, x[: len(names)] * scale, strict=True)}
+        return {**chosen, "exponent": [POLYTROPIC_EXPONENT], "error": error}
+
+    def residuals(x: NDArray[np.float64], error: list[float]) -> NDArray[np.float64]:
+        expected = accumulator.predict(view, x[len(names) :][level][:, None], parameters(x, error))[:, 0]
+        return np.where(valid, (expected - seen) / np.asarray(error), 0.0)
+
+    error, x = [0.15] * seen.shape[1], np.concatenate([np.ones(len(names)), charges])
+    lower = np.concatenate([[0.35, 0.0, -2.5, 0.5], np.full(len(charges), 50.0)])
+    upper = np.concatenate([[3.0, 4.0, 4.0, 2.5], np.full(len(charges), 180.0)])
+    for _ in range(2):
+        found = least_squares(lambda v, e=error: residuals(v, e).ravel(), x, loss="soft_l1", bounds=(lower, upper))
+        x = found.x
+        raw = np.where(valid, residuals(x, [1.0] * seen.shape[1]), np.nan)
+        error = [float(max(0.05, MAD_TO_SD * np.nanmedian(np.abs(column)))) for column in raw.T]
+    return parameters(x, error)
+
+
+def _within_level_error(value: NDArray[np.float64], valid: NDArray[np.bool_], level: NDArray[np.int64], floor: float) -> float:
+    """Robust standard deviation of the estimate around its level's median."""
+    deviations = [np.abs(value[valid & (level == k)] - np.median(value[valid & (level == k)])) for k in np.unique(level[valid])]
+    return max(floor, MAD_TO_SD * float(np.median(np.concatenate(deviations)))) if deviations else floor
