@@ -1,5 +1,6 @@
 """The application: made by `create_app`, everything it opens is opened and closed by its lifespan."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -10,10 +11,11 @@ from starlette.middleware.cors import CORSMiddleware
 
 from gnn_service import __version__
 from gnn_service.api import openapi, problems
-from gnn_service.api.deps import DiagnoserFactory, State, Units
+from gnn_service.api.deps import DiagnoserFactory, State
 from gnn_service.api.middleware import REQUEST_ID, GuardCrash, LimitBody, Observe
 from gnn_service.api.routes import about, diagnose, docs, health
 from gnn_service.core.config import Settings
+from gnn_service.domain.units import convert
 from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.observability.logs import logger
 from gnn_service.observability.metrics import Metrics
@@ -77,12 +79,12 @@ def _lifespan(settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFac
                 )
                 opened.push_async_callback(tracing.stop, observed.otlp_timeout_s)
             diagnoser = await opened.enter_async_context(open_diagnoser(settings))
+            # the table of units takes a second to build; nobody should wait for it, nor the event loop
+            await asyncio.to_thread(convert, 1.0, "kPa", "bar")
             metrics.build.info({"version": __version__, "bundle": diagnoser.bundle.version})
             metrics.watch_engine(diagnoser.engine.stats)
             _log.info("ready", version=__version__, bundle=diagnoser.bundle.version)
-            yield State(
-                settings=settings, diagnoser=diagnoser, metrics=metrics, units=Units(), started=time.monotonic()
-            )
+            yield State(settings=settings, diagnoser=diagnoser, metrics=metrics, started=time.monotonic())
             _log.info("stopping")
 
     return lifespan

@@ -12,11 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from gnn_service.core.config import Settings
-from gnn_service.core.errors import InvalidMachineError, MalformedBodyError, UnknownMachineError
+from gnn_service.core.errors import DeadlineExceededError, InvalidMachineError, MalformedBodyError, UnknownMachineError
 from gnn_service.domain.check import require_valid
 from gnn_service.domain.diagnosis import Diagnosis
 from gnn_service.domain.machine import Machine
-from gnn_service.domain.units import convert
 from gnn_service.domain.window import Window
 from gnn_service.inference.stats import EngineHealth, EngineStats, Readiness
 from gnn_service.model.baseline import Baseline
@@ -67,26 +66,12 @@ class Diagnosing(Protocol):
 DiagnoserFactory = Callable[[Settings], AbstractAsyncContextManager[Diagnosing]]
 
 
-class Units:
-    """Builds the table of units when it is first needed, off the event loop: that takes more than a second."""
-
-    def __init__(self) -> None:
-        self._built: asyncio.Task[object] | None = None
-
-    async def ready(self) -> None:
-        """Return once units can be converted without delay."""
-        if self._built is None:
-            self._built = asyncio.create_task(asyncio.to_thread(convert, 1.0, "kPa", "bar"))
-        await asyncio.shield(self._built)
-
-
 class State(TypedDict):
     """What lives as long as the application runs; the lifespan opens and closes it."""
 
     settings: Settings
     diagnoser: Diagnosing
     metrics: Metrics
-    units: Units
     started: float
 
 
@@ -108,16 +93,9 @@ def get_metrics(request: Request) -> Metrics:
     return metrics
 
 
-def get_units(request: Request) -> Units:
-    """The table of units, perhaps not built yet."""
-    units: Units = request.state.units
-    return units
-
-
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 DiagnoserDep = Annotated[Diagnosing, Depends(get_diagnoser)]
 MetricsDep = Annotated[Metrics, Depends(get_metrics)]
-UnitsDep = Annotated[Units, Depends(get_units)]
 
 
 def find_machine(diagnoser: Diagnosing, given: str | Machine) -> Machine:
@@ -142,15 +120,20 @@ def find_machine(diagnoser: Diagnosing, given: str | Machine) -> Machine:
     return known[given]
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
-    """The answer of ``work``, or ClientDisconnect with the work cancelled once nobody waits for it any more."""
+async def answer_of(request: Request, work: Coroutine[Any, Any, Answer], timeout_s: float) -> Answer:
+    """The answer of ``work``. It is cancelled when the caller leaves, and when the time has passed.
+
+    Raises ClientDisconnect or DeadlineExceededError then.
+    """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(request))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise ClientDisconnect
+        if gone.done():
+            raise ClientDisconnect
+        raise DeadlineExceededError(f"there was no answer within {timeout_s:g} s; ask for less at once, or later")
     finally:
         for pending in (task, gone):
             pending.cancel()

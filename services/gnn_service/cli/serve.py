@@ -73,8 +73,10 @@ def stop_signals() -> Iterator[asyncio.Future[int]]:
 
 
 @contextlib.asynccontextmanager
-async def running_service(settings: Settings) -> AsyncIterator[str]:
+async def running_service(settings: Settings, application: Any = None) -> AsyncIterator[str]:
     """The service on the settings' address, from ready to drained; yields its URL.
+
+    ``application`` is what `create_app` made of the settings; None makes it.
 
     Raises ConfigurationError where the address cannot be had, and whatever opening the model raises.
     """
@@ -82,7 +84,7 @@ async def running_service(settings: Settings) -> AsyncIterator[str]:
 
     listener = _listen(settings.api.host, settings.api.port)
     with contextlib.closing(listener):
-        application = create_app(settings)
+        application = application or create_app(settings)
         # the lifespan is run here and not by uvicorn, which would turn its errors into a logged traceback
         async with application.router.lifespan_context(application) as state:
             server = _Server(_server_config(_with_state(application, dict(state or {})), settings))

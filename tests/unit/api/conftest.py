@@ -63,6 +63,8 @@ class DiagnoserDouble:
     async def diagnose(
         self, machine: Machine, window: Window, baseline: Baseline | None = None, *, timeout_s: float | None = None
     ) -> Diagnosis:
+        if baseline is not None:
+            baseline.check(machine)
         self.asked.append((machine, window, baseline))
         await self._answer()
         return Diagnosis(

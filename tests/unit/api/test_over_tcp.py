@@ -1,0 +1,145 @@
+"""The service behind a real socket: what HTTP clients see of limits, neighbours, and the end."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import httpx2
+import orjson
+import pytest
+
+from gnn_service.api.app import create_app
+from gnn_service.cli.serve import running_service
+from gnn_service.client import Client
+from gnn_service.core.config import Settings, load_settings
+from gnn_service.core.errors import BodyTooLargeError, ConfigurationError, UnknownMachineError
+from gnn_service.domain.shipped import RIG
+
+Served = Callable[..., AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture
+def served(diagnoser: Any) -> Served:
+    """``async with served(api={...}) as url``: the application on a free port."""
+
+    @asynccontextmanager
+    async def opened(_: Settings) -> AsyncIterator[Any]:
+        yield diagnoser
+
+    @asynccontextmanager
+    async def serve(**api: Any) -> AsyncIterator[str]:
+        settings = load_settings(api={"port": 0, **api})
+        async with running_service(settings, create_app(settings, diagnoser_factory=opened)) as url:
+            yield url
+
+    return serve
+
+
+async def raw(url: str, request: bytes) -> bytes:
+    """All that the service answers to these bytes until it closes the connection."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request)
+    async with asyncio.timeout(20):
+        answered = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answered
+
+
+async def test_twenty_megabytes_are_refused_and_disturb_nobody(served: Served, body: Any):
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(200):
+            yield b" " * 100_000
+
+    async with served() as url, httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+        large = [http.post("/v1/diagnose", content=b" " * 20_000_000), http.post("/v1/diagnose", content=chunks())]
+        small = [http.post("/v1/diagnose", json=body) for _ in range(20)]
+        answers = await asyncio.gather(*large, *small)
+    assert [answer.status_code for answer in answers] == [413] * 2 + [200] * 20
+    assert answers[0].json()["type"] == answers[1].json()["type"] == "urn:gnn-service:problem:body-too-large"
+
+
+async def test_the_client_raises_what_the_service_raised(served: Served, body: Any):
+    async with served(body_max_bytes=2048) as url, Client(url) as client:
+        await client.wait_ready(within_s=20)
+        assert (await client.diagnose(RIG, body["window"])).machine == RIG
+        with pytest.raises(UnknownMachineError, match=RIG):
+            await client.diagnose("press-7", body["window"])
+        with pytest.raises(BodyTooLargeError):
+            await client.diagnose(RIG, {**body["window"], "readings": {"PS1": [1.0] * 1000}})
+        baseline = await client.commission(RIG, [body["window"]])
+        assert (await client.diagnose(RIG, body["window"], baseline)).commissioned
+
+
+async def test_a_caller_who_hangs_up_is_cancelled_and_the_next_is_served(served: Served, body: Any, diagnoser: Any):
+    diagnoser.gate = asyncio.Event()
+    async with served() as url, httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+        calls = [asyncio.create_task(http.post("/v1/diagnose", json=body)) for _ in range(2)]
+        async with asyncio.timeout(20):
+            while len(diagnoser.asked) < 2:  # noqa: ASYNC110 - the double has no event for it
+                await asyncio.sleep(0.01)
+            calls[0].cancel()
+            while not diagnoser.cancelled:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        diagnoser.gate.set()
+        assert (await calls[1]).status_code == 200
+    assert diagnoser.cancelled == 1
+
+
+async def test_a_slow_body_is_answered_and_the_connection_closed(served: Served):
+    head = b"POST /v1/diagnose HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+    async with served(body_timeout_s=0.1) as url:
+        answered = await raw(url, head)
+    assert answered.startswith(b"HTTP/1.1 408")
+    assert b"urn:gnn-service:problem:slow-body" in answered
+
+
+async def test_a_body_cut_off_in_the_middle_hurts_nobody(served: Served, body: Any, diagnoser: Any):
+    content = orjson.dumps(body)
+    head = f"POST /v1/diagnose HTTP/1.1\r\nhost: x\r\ncontent-length: {len(content)}\r\n\r\n".encode()
+    async with served() as url, Client(url) as client:
+        host, port = url.removeprefix("http://").split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(head + content[:50])
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        assert (await client.diagnose(RIG, body["window"])).machine == RIG
+    assert len(diagnoser.asked) == 1
+
+
+async def test_what_has_begun_is_finished_when_the_service_stops(served: Served, body: Any, diagnoser: Any):
+    diagnoser.gate = asyncio.Event()
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:
+        async with served() as url:
+            call = asyncio.create_task(http.post(f"{url}/v1/diagnose", json=body))
+            async with asyncio.timeout(20):
+                while not diagnoser.asked:  # noqa: ASYNC110 - the double has no event for it
+                    await asyncio.sleep(0.01)
+            asyncio.get_running_loop().call_later(0.2, diagnoser.gate.set)
+        assert (await call).status_code == 200
+        with pytest.raises(httpx2.ConnectError):
+            await http.get(f"{url}/health/live")
+
+
+async def test_a_port_that_is_taken_is_one_clear_error(served: Served):
+    async with served() as url:
+        port = int(url.rsplit(":", 1)[1])
+        with pytest.raises(ConfigurationError, match=f"port {port}: Address already in use; choose"):
+            async with served(port=port):
+                pass
+
+
+async def test_an_error_while_opening_the_model_reaches_whoever_starts_the_service():
+    @asynccontextmanager
+    async def broken(settings: Settings) -> AsyncIterator[Any]:
+        if settings.model.bundle is None:
+            raise ConfigurationError("no such bundle")
+        yield
+
+    settings = load_settings(api={"port": 0})
+    with pytest.raises(ConfigurationError, match="no such bundle"):
+        async with running_service(settings, create_app(settings, diagnoser_factory=broken)):
+            pass
