@@ -6,6 +6,7 @@ import types
 
 import pytest
 import typer
+
 from gnn_service import __version__
 from gnn_service.cli import main as shell
 from gnn_service.core.errors import InvalidRecordingError
