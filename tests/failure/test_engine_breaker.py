@@ -3,9 +3,20 @@
 import asyncio
 
 import pytest
-from tests.support.inference import NOT_FINITE, POISON, Factory, SteppingClock, ended, engine, item, score, until
 
 from gnn_service.core.errors import BreakerOpenError, EngineFailedError
+from tests.support.inference import (
+    DEADLY,
+    NOT_FINITE,
+    POISON,
+    Factory,
+    SteppingClock,
+    ended,
+    engine,
+    item,
+    score,
+    until,
+)
 
 BREAKER = {"failure_rate": 0.5, "window_s": 30, "minimum_calls": 4, "open_s": 10, "half_open_probes": 2}
 
@@ -33,6 +44,25 @@ async def test_an_open_breaker_refuses_at_the_door_and_runs_nothing():
         assert not readiness.ready
         assert "paused" in (readiness.reason or "")
         assert ended(subject) == {"model_failed": 4, "breaker_open": 1}
+
+
+async def test_an_open_breaker_is_what_callers_hear_of_however_many_they_are():
+    factory, clock = Factory(), SteppingClock()
+    async with engine(factory, clock=clock, breaker=BREAKER, queue_max=16) as subject:
+        await opened(subject, factory)
+        answers = await asyncio.gather(*(subject.infer(item(1)) for _ in range(40)), return_exceptions=True)
+        assert {type(answer) for answer in answers} == {BreakerOpenError}
+
+
+async def test_a_worker_that_keeps_crashing_opens_it():
+    factory, clock = Factory(), SteppingClock()
+    async with engine(factory, clock=clock, breaker=BREAKER) as subject:
+        for _ in range(4):
+            with pytest.raises(EngineFailedError):
+                await subject.infer(item(DEADLY))
+            await until(lambda: subject.health().worker == "ready")
+        assert subject.stats().breaker == "open"
+        assert not subject.health().ready
 
 
 async def test_probes_that_succeed_close_it():

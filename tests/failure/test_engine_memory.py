@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from tests.support.inference import Factory, ended, engine, item, score, until
 
 from gnn_service.core.errors import EngineFailedError, OverloadedError
 from gnn_service.inference.execution import REGROW_AFTER
 from gnn_service.inference.runtimes.base import DeviceMemoryError
+from tests.support.inference import Factory, ended, engine, item, score, until
 
 
 def with_memory_for(size):

@@ -4,10 +4,10 @@ import asyncio
 import gc
 
 import pytest
-from tests.support.inference import NOT_FINITE, POISON, Factory, ended, engine, item, score, until
 
 from gnn_service.core.errors import EngineFailedError
 from gnn_service.inference.stats import Ending
+from tests.support.inference import NOT_FINITE, POISON, Factory, ended, engine, item, score, until
 
 
 async def batch_of(subject, factory, values):

@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from tests.support.inference import DEADLY, Factory, SteppingClock, ended, engine, item, model_threads, score, until
 
 from gnn_service.core.errors import BundleError, EngineFailedError, EngineStoppedError
 from gnn_service.inference.supervision import HUNG_MAX
+from tests.support.inference import DEADLY, Factory, SteppingClock, ended, engine, item, model_threads, score, until
 
 
 async def three_waiters(subject, factory):

@@ -151,11 +151,11 @@ class Supervisor:
             pause_s = self._pause_s()
             self._strikes += 1
             await self._clock.sleep(pause_s)
-            self._counters.restarts += 1
             self._leaving = [worker for worker in self._leaving if not worker.exited]
             if len(self._leaving) >= HUNG_MAX:
                 self.last_error = f"{len(self._leaving)} model threads hang; restart the service"
                 continue
+            self._counters.restarts += 1
             try:
                 self.worker = await self._bring_up()
             except GnnServiceError as error:

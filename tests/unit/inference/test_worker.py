@@ -2,7 +2,9 @@
 
 import asyncio
 import threading
+import weakref
 
+import numpy as np
 import pytest
 
 from gnn_service.core.errors import BundleError
@@ -32,6 +34,14 @@ async def test_a_job_that_raises_is_its_callers_and_the_worker_goes_on(worker):
         await worker.call(lambda _: 1 / 0, 10)
     assert isinstance(failed.value.error, ZeroDivisionError)
     assert await worker.call(lambda _: 7, 10) == 7
+
+
+async def test_an_idle_thread_holds_no_arrays(worker):
+    array = np.zeros(3)
+    seen = weakref.ref(array)
+    await worker.call(lambda _, held=array: held.sum(), 10)
+    del array
+    await until(lambda: seen() is None)
 
 
 async def test_silence_beyond_the_limit_is_a_hang(worker):

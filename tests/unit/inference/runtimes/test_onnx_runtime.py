@@ -77,6 +77,7 @@ def test_memory_that_runs_out_is_told_apart_and_the_runtime_goes_on():
     runtime.release_memory()
     for _ in range(2):
         assert runtime.run({"x": np.array([[4.0]], np.float32)})["score"].tolist() == [4.0]
+        assert runtime._run_options() is None, "given back once, not after every run"
 
 
 def test_the_peak_of_memory_is_that_of_this_process(graph):
