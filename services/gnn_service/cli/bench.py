@@ -21,7 +21,7 @@ def model(
     as_json: bool = typer.Option(False, "--json", help="Print JSON instead of a table."),
     seconds: float = typer.Option(10.0, "--seconds", min=0.2, max=600, help="Seconds to measure for."),
 ) -> None:
-    """Latency of the shipped model through the engine, beside the same model in a tight loop.
+    """Latency of the model (by default the shipped one) through the engine, beside the same model in a tight loop.
 
     The ratios (engine over bare) carry from machine to machine; the milliseconds belong to this one.
     """
@@ -31,7 +31,7 @@ def model(
     from gnn_service.model.bundle import Bundle
 
     settings = load_settings()
-    bundle = Bundle.shipped()
+    bundle = Bundle.open(settings.model.bundle)
     item, expected = bundle.canary
     device, threads, fraction = settings.model.device, settings.inference.threads, settings.inference.memory_fraction
     with progress() as shown:
@@ -47,7 +47,7 @@ def model(
             )
         )
     if as_json:
-        print_json(asdict(measured))
+        print_json({"bundle": bundle.version, **asdict(measured)})
         return
     table = Table("callers", "", "p50 ms", "p99 ms", "windows/s", box=None)
     for at in measured.comparisons:
@@ -59,7 +59,8 @@ def model(
         table.add_row("", "engine / bare", *figures, style="bold", end_section=True)
     out.print(table)
     out.print(
-        f"{measured.runtime} on {measured.device}, {measured.threads} thread(s), batches of up to {measured.batch_max};"
-        f" {measured.windows} windows in {measured.seconds:.1f} s, engine and bare in turns",
+        f"bundle {bundle.version}, {measured.runtime} on {measured.device}, {measured.threads} thread(s),"
+        f" batches of up to {measured.batch_max}; {measured.windows} windows in {measured.seconds:.1f} s,"
+        " engine and bare in turns",
         soft_wrap=True,
     )
