@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,13 @@ from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.trace import SpanKind
 
+from gnn_service.cli.serve import running_service
+from gnn_service.client import Client
+from gnn_service.core.config import load_settings
+from gnn_service.core.errors import UnknownMachineError
 from gnn_service.observability import tracing
+from gnn_service.recordings.folder import read_recording
+from gnn_service.recordings.windows import cycle_windows
 
 
 class Receiver:
@@ -130,3 +137,34 @@ async def test_a_receiver_that_is_away_neither_blocks_nor_fails_a_request():
         pass
     async with asyncio.timeout(20):
         await running.stop(0.2)
+
+
+async def test_a_diagnosis_is_one_trace_from_the_caller_to_the_batch(receiver: Receiver, root: Path):
+    recording = read_recording(root / "services/gnn_service/demo/data/uci_hydraulic_slice")
+    window = next(cycle_windows(recording))
+    settings = load_settings(
+        api={"port": 0}, observability={"tracing_enabled": True, "otlp_endpoint": receiver.url, "service_name": "rig"}
+    )
+    async with running_service(settings) as url, Client(url) as client:
+        with tracing.span("caller"):
+            await client.diagnose(recording.machine.id, window)
+        with pytest.raises(UnknownMachineError):
+            await client.diagnose("press-7", window)
+        await client.ready()
+    caller = receiver.named("caller")[0]
+    ours = {span.name: span for span in receiver.spans if span.trace_id == caller.trace_id}
+    request, diagnosis = ours["POST /v1/diagnose"], ours["diagnose"]
+    waiting = ours["engine.request"]
+    assert request.parent_span_id == caller.span_id
+    assert diagnosis.parent_span_id == request.span_id
+    assert waiting.parent_span_id == diagnosis.span_id
+    assert attributes(request)["http.response.status_code"] == 200
+    assert attributes(request)["http.route"] == "/v1/diagnose"
+    assert attributes(diagnosis)["gnn.machine"] == recording.machine.id
+    batches = [span for span in receiver.named("engine.batch") if span.links]
+    assert waiting.span_id in {link.span_id for batch in batches for link in batch.links}
+    refused = [
+        span for span in receiver.named("POST /v1/diagnose") if attributes(span)["http.response.status_code"] == 404
+    ]
+    assert len(refused) == 1
+    assert not [span for span in receiver.spans if "/health" in span.name]

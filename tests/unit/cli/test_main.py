@@ -18,10 +18,11 @@ GNN_SERVICE = [sys.executable, "-c", "from gnn_service.cli.main import run; run(
 def command(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
     """A command `probe` whose one callback a test registers."""
     module = types.ModuleType("probe_command")
-    module.app = typer.Typer()
+    app = typer.Typer()
+    module.__dict__["app"] = app
     monkeypatch.setitem(sys.modules, "probe_command", module)
     monkeypatch.setitem(shell.COMMANDS, "probe", ("probe_command", "Probe."))
-    return module.app
+    return app
 
 
 def test_help_lists_every_command_and_imports_none_of_them():
