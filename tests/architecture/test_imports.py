@@ -42,7 +42,7 @@ for module in modules:
         importlib.import_module(module)
     except Exception as error:
         broken.append(f"{module}: {error!r}")
-sys.exit("\\n".join(broken))
+sys.exit("\\n".join(broken) or 0)
 """
 
 
