@@ -40,14 +40,14 @@ async def test_a_crash_fails_every_waiter_and_a_new_worker_answers():
 
 async def test_a_hang_fails_every_waiter_and_a_new_worker_answers():
     factory = Factory()
-    async with engine(factory, heartbeat_timeout_s=0.1) as subject:
+    async with engine(factory, heartbeat_timeout_s=0.5) as subject:
         hung = factory.now
         hung.forget()
         with hung.held():
             tasks = await three_waiters(subject, factory)
             for answer in await asyncio.gather(*tasks, return_exceptions=True):
                 assert isinstance(answer, EngineFailedError)
-                assert "no sign of life for 0.1 s" in str(answer)
+                assert "no sign of life for 0.5 s" in str(answer)
             await until(lambda: subject.health().ready)
             assert factory.now is not hung
             assert score(await subject.infer(item(4))) == 5
