@@ -66,7 +66,7 @@ class Diagnoser:
 
         Raises BundleError when the bundle cannot be used, DeviceUnavailableError for a device that is not there.
         """
-        chosen = bundle or await asyncio.to_thread(Bundle.open, settings.model.bundle)
+        chosen = bundle if bundle is not None else await asyncio.to_thread(Bundle.open, settings.model.bundle)
         item, expected = chosen.canary
 
         def runtime() -> OnnxRuntime:

@@ -148,7 +148,7 @@ class Bundle:
     def check(self, where: str) -> None:
         """Open every part. Raises BundleError where one does not hold what a bundle needs."""
         try:
-            complete = self.weights and self.vocabulary and self.machines and self.knowledge and all(self.canary)
+            complete = self.vocabulary.modes and all((self.weights, self.machines, self.knowledge, *self.canary))
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise BundleError(f"the bundle is not one that this version can use: {reason}", where=where) from error

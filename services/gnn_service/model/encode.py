@@ -9,17 +9,18 @@ last pass through asinh, which is linear for small values and keeps outliers fin
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service.core.errors import InvalidMachineError
 from gnn_service.domain.machine import Machine, Port, SensorRole
+from gnn_service.domain.virtual import VirtualInput
 from gnn_service.model.baseline import Baseline
 from gnn_service.model.evidence import Evidence
 from gnn_service.model.grid import CYCLE_STEPS, STEPS, step_s
 from gnn_service.model.virtual.view import find_sensor
-from gnn_service.domain.virtual import VirtualInput
 
 CHANNELS = 5
 CONTEXTS = 3
@@ -30,7 +31,11 @@ SENSOR_BUCKETS = (16, 32, 64, 128, 256)
 RELIEF_BAND = 0.97
 SQUASH = 2.0
 
+SHUFFLE_SEED = 7
+
 Arrays = dict[str, NDArray[np.float32]]
+Wiring = Literal["true", "none", "shuffled"]
+"""Edges as described, none, or between shuffled components: the ablations that a graph has to survive."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Structure:
 
     machine: Machine
     vocabulary: Vocabulary
+    wiring: Wiring = "true"
 
     @cached_property
     def rows(self) -> NDArray[np.intp]:
@@ -81,7 +87,7 @@ class Structure:
         """Static inputs: component types, edges, sensor features and which sensor sits on which component."""
         return {
             "component_type": self._component_types(),
-            "component_mask": (np.arange(self.nodes) < len(self.machine.components)).astype(np.float32),
+            "component_mask": np.asarray(np.arange(self.nodes) < len(self.machine.components), np.float32),
             "edges": self._edges(),
             "membership": self._membership(),
             "sensor_features": self._sensor_features(),
@@ -108,9 +114,12 @@ class Structure:
         """(N, N, R): entry [i, j] are the relations through which component i hears component j."""
         edges = np.zeros((self.nodes, self.nodes, self.vocabulary.relations), np.float32)
         kinds = self.vocabulary.connection_types
-        for line in self.machine.connections:
+        place = np.arange(len(self.machine.components))
+        if self.wiring == "shuffled":
+            np.random.default_rng(SHUFFLE_SEED).shuffle(place)
+        for line in () if self.wiring == "none" else self.machine.connections:
             if line.type in kinds:
-                source, target = self.node_of[line.source], self.node_of[line.target]
+                source, target = place[self.node_of[line.source]], place[self.node_of[line.target]]
                 edges[target, source, kinds.index(line.type)] = 1
                 edges[source, target, len(kinds) + kinds.index(line.type)] = 1
         here = np.arange(len(self.machine.components))
@@ -150,7 +159,7 @@ def encode(
     readings[:, : len(structure.rows), :, :CYCLE_STEPS] = channels
     return {
         "readings": readings,
-        "sensor_mask": readings[:, :, -1].any(-1).astype(np.float32),
+        "sensor_mask": np.asarray(readings[:, :, -1].any(-1), np.float32),
         "evidence": _evidence(structure, windows, evidence),
         "context": _context(structure.machine, grids, baseline),
     }

@@ -45,7 +45,7 @@ class LevelScale:
         above, below = value > outer_high, value < outer_low
         worse = above if rising else below
         better = below if rising else above
-        return (worse.astype(int) - better.astype(int))[:, None]
+        return np.asarray(worse.astype(np.int_) - better.astype(np.int_))[:, None]
 
 
 def _top(logits: NDArray[np.float64], level: int) -> NDArray[np.float64]:

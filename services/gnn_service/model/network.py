@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gnn_service.model.encode import CHANNELS, CONTEXTS, EVIDENCE_FEATURES, EVIDENCE_SLOTS, STEPS, Vocabulary
+from gnn_service.model.encode import CHANNELS, CONTEXTS, EVIDENCE_FEATURES, EVIDENCE_SLOTS, Vocabulary
+from gnn_service.model.grid import STEPS
 from gnn_service.model.heads import Answers, Heads
 
 INPUTS = (
@@ -27,7 +28,7 @@ NEGATIVE_SLOPE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Sizes of the network. ``use_evidence`` and ``use_edges`` exist for ablations."""
+    """Sizes of the network. Without ``use_evidence`` it is blind to virtual sensors, for an ablation."""
 
     sensor_width: int = 48
     width: int = 64
@@ -36,7 +37,6 @@ class Architecture:
     layers: int = 3
     dropout: float = 0.1
     use_evidence: bool = True
-    use_edges: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
@@ -160,7 +160,7 @@ class MachineNetwork(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.heads = Heads(width, len(vocabulary.modes))
 
-    def forward(  # noqa: PLR0913, the exported graph takes one argument an input
+    def forward(
         self,
         readings: Tensor,  # (B, S, C, T)
         sensor_mask: Tensor,  # (B, S)
@@ -176,8 +176,6 @@ class MachineNetwork(nn.Module):
         x = self.pooling(sensors, membership * sensor_mask[:, None]) + self.component_type(component_type)
         x = x + self.evidence(evidence.flatten(2) * float(self.architecture.use_evidence))  # (B, N, D)
         machine = self.context(context)  # (B, D)
-        if not self.architecture.use_edges:
-            edges = edges * torch.eye(edges.shape[1], dtype=edges.dtype, device=edges.device)[None, :, :, None]
         for layer in self.layers:
             x, machine = layer(x, machine, edges, component_mask)
         return Answers(*self.heads(self.norm(x), machine, component_mask))

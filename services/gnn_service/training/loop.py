@@ -94,7 +94,7 @@ class Batchable:
         return {**fixed, **{name: value[rows] for name, value in self.moving.items()}}
 
 
-def fit_network(  # noqa: PLR0913
+def fit_network(
     vocabulary: Vocabulary,
     architecture: Architecture,
     train: Sequence[Examples],
@@ -169,7 +169,7 @@ class _Run:
         targets = {name: value[rows].to(self.recipe.device) for name, value in part.targets.items()}
         loss, each = total_loss(self.network(*(inputs[name] for name in INPUTS)), targets)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
         self.done += 1

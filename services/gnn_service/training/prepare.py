@@ -40,16 +40,18 @@ class Examples:
         return len(self.row)
 
 
-def learn_kind(train: WindowSet) -> Knowledge:
-    """Physics constants, level scales, regime map and reference baseline from training windows alone."""
-    calibrations = {binding.key: _calibrate(binding, train) for binding in bind(train.machine)}
+def learn_kind(train: WindowSet, healthy_from: WindowSet) -> Knowledge:
+    """Physics constants, level scales and regime map from training windows; the reference from healthy ones."""
+    calibrations = {binding.key: _calibrate(binding, train, healthy_from) for binding in bind(train.machine)}
     sensors = VirtualSensors.of(train.machine, calibrations)
-    healthy = np.flatnonzero(train.healthy(train.constant_modes()) & train.settled)
+    constant = healthy_from.constant_modes()
+    healthy = np.flatnonzero(healthy_from.healthy(constant) & healthy_from.settled)
     if len(healthy) < LEAST_CYCLES:
-        healthy = np.flatnonzero(train.healthy(train.constant_modes()))
+        healthy = np.flatnonzero(healthy_from.healthy(constant))
     reference = None
     if len(healthy) >= LEAST_CYCLES:
-        reference = fit_baseline(train.machine, train.grids[healthy], sensors.bindings, sensors.parameters, "reference")
+        grids = healthy_from.grids[healthy]
+        reference = fit_baseline(train.machine, grids, sensors.bindings, sensors.parameters, "reference")
     regime = fit_regime(train.machine, train.grids, train.group)
     return Knowledge(calibrations=calibrations, regime=regime, reference=reference)
 
@@ -93,28 +95,43 @@ def regimes(windows: WindowSet) -> list[tuple[NDArray[np.int64], frozenset[str]]
     return [(np.arange(len(windows)), windows.constant_modes())]
 
 
-def _own_baselines(
-    sensors: VirtualSensors, windows: WindowSet, healthy_from: WindowSet, seed: int
-) -> Iterator[tuple[NDArray[np.int64], Baseline, frozenset[str]]]:
-    """(rows of ``windows``, baseline of their regime, modes that the baseline takes for granted)."""
-    random = np.random.default_rng([seed, 17])
+@dataclass(frozen=True, slots=True)
+class Regime:
+    """A regime with healthy windows: their rows in the source, and the rows of other windows that ran in it."""
+
+    source: WindowSet
+    healthy: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    constant: frozenset[str]
+
+
+def healthy_regimes(windows: WindowSet, healthy_from: WindowSet) -> Iterator[Regime]:
+    """Regimes of ``healthy_from`` with enough healthy windows, settled ones first choice, and who else ran in them."""
+    split_by = {mode for _, constant in regimes(healthy_from) for mode in constant}
     for source_rows, constant in regimes(healthy_from):
         source = healthy_from.take(source_rows)
         healthy = np.flatnonzero(source.healthy(constant) & source.settled)
         if len(healthy) < OWN_CYCLES:
             healthy = np.flatnonzero(source.healthy(constant))
-        if len(healthy) < LEAST_CYCLES:
-            continue
-        chosen = random.choice(healthy, min(OWN_CYCLES, len(healthy)), replace=False)
-        baseline = fit_baseline(sensors.machine, source.grids[chosen], sensors.bindings, sensors.parameters)
         same = np.ones(len(windows), bool)
-        for mode in constant or windows.levels.keys() - {m for m, v in source.levels.items() if len(np.unique(v)) > 1}:
+        for mode in split_by:
             same &= windows.levels[mode] == source.levels[mode][0]
-        if same.any():
-            yield np.flatnonzero(same), baseline, constant
+        if len(healthy) >= LEAST_CYCLES and same.any():
+            yield Regime(source, healthy, np.flatnonzero(same), constant)
 
 
-def _with_baseline(  # noqa: PLR0913
+def _own_baselines(
+    sensors: VirtualSensors, windows: WindowSet, healthy_from: WindowSet, seed: int
+) -> Iterator[tuple[NDArray[np.int64], Baseline, frozenset[str]]]:
+    """(rows of ``windows``, baseline of their regime, modes that the baseline takes for granted)."""
+    random = np.random.default_rng([seed, 17])
+    for regime in healthy_regimes(windows, healthy_from):
+        chosen = random.choice(regime.healthy, min(OWN_CYCLES, len(regime.healthy)), replace=False)
+        baseline = fit_baseline(sensors.machine, regime.source.grids[chosen], sensors.bindings, sensors.parameters)
+        yield regime.rows, baseline, regime.constant
+
+
+def _with_baseline(
     structure: Structure,
     sensors: VirtualSensors,
     windows: WindowSet,
@@ -136,7 +153,7 @@ def _with_baseline(  # noqa: PLR0913
     return Examples(structure, encode(structure, grids, baseline, evidence), rows, levels, physics)
 
 
-def _calibrate(binding: Binding, train: WindowSet) -> Calibration:
+def _calibrate(binding: Binding, train: WindowSet, healthy_from: WindowSet) -> Calibration:
     mode = next(m for m in train.machine.modes_of(binding.component) if m.mode == binding.sensor.mode)
     level = train.levels[mode.id]
     known = np.flatnonzero(level != UNKNOWN)
@@ -148,13 +165,11 @@ def _calibrate(binding: Binding, train: WindowSet) -> Calibration:
     severities = severities_of(mode)
     scale = fit_scale(estimator.measure(view, parameters, None), level[known], severities)
     commissioned, seen = [], []
-    for rows, constant in regimes(train):
-        part = train.take(rows)
-        healthy = part.healthy(constant) & part.settled
-        if healthy.sum() >= LEAST_CYCLES:
-            reference = estimator.reference(binding.view(part.grids[healthy], step_s(train.machine)), parameters)
-            commissioned.append(estimator.measure(binding.view(part.grids, step_s(train.machine)), parameters, reference))
-            seen.append(part.levels[mode.id])
+    step = step_s(train.machine)
+    for regime in healthy_regimes(train, healthy_from):
+        reference = estimator.reference(binding.view(regime.source.grids[regime.healthy], step), parameters)
+        commissioned.append(estimator.measure(binding.view(train.grids[regime.rows], step), parameters, reference))
+        seen.append(level[regime.rows])
     own_scale = fit_scale(_joined(commissioned), np.concatenate(seen), severities) if commissioned else scale
     return Calibration(parameters, scale, own_scale)
 

@@ -92,15 +92,15 @@ def _fit_gas_charge(view: CycleView, level: NDArray[np.int64]) -> Parameters:
 
     def residuals(x: NDArray[np.float64], error: list[float]) -> NDArray[np.float64]:
         expected = accumulator.predict(view, x[len(names) :][level][:, None], parameters(x, error))[:, 0]
-        return np.where(valid, (expected - seen) / np.asarray(error), 0.0)
+        return np.where(valid, (expected - seen) / np.asarray(error), 0.0).ravel()
 
     error, x = [0.15] * seen.shape[1], np.concatenate([np.ones(len(names)), charges])
     lower = np.concatenate([[0.35, 0.0, -2.5, 0.5], np.full(len(charges), 50.0)])
     upper = np.concatenate([[3.0, 4.0, 4.0, 2.5], np.full(len(charges), 180.0)])
     for _ in range(2):
-        found = least_squares(lambda v, e=error: residuals(v, e).ravel(), x, loss="soft_l1", bounds=(lower, upper))
+        found = least_squares(residuals, x, loss="soft_l1", bounds=(lower, upper), args=(error,))
         x = found.x
-        raw = np.where(valid, residuals(x, [1.0] * seen.shape[1]), np.nan)
+        raw = np.where(valid, residuals(x, [1.0] * seen.shape[1]).reshape(seen.shape), np.nan)
         error = [float(max(0.05, MAD_TO_SD * np.nanmedian(np.abs(column)))) for column in raw.T]
     return parameters(x, error)
 

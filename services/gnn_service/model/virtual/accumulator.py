@@ -13,7 +13,7 @@ RELIEF_BAND = 0.97
 """A loaded plateau within this share of the shut-off pressure is in relief mode: the relief valve takes the step."""
 FILLED = 4 * BAR
 """A smaller start deficit means that the cycle before ended with a full accumulator."""
-GRID = np.arange(50.0, 180.0, 1.0)
+GRID: NDArray[np.float64] = np.linspace(50.0, 179.0, 130)
 """Charges tried, bar."""
 
 
@@ -47,7 +47,7 @@ class GasCharge:
         mean = (weight * GRID).sum(1)
         spread = np.sqrt((weight * (GRID - mean[:, None]) ** 2).sum(1))
         best = GRID[cost.argmin(1)]
-        return Estimate.of(best, np.maximum(spread, 0.5), valid.any(1), "no load step or filling to read")
+        return Estimate.of(best, np.maximum(spread, 0.5), np.asarray(valid.any(1)), "no load step or filling to read")
 
     def reference(self, view: CycleView, parameters: Parameters) -> Reference | None:
         charge = self.measure(view, parameters, None)

@@ -1,0 +1,195 @@
+"""Cross-validation with whole groups: train, ask, and put everything beside chance, baselines and ablations."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from gnn_service.core.config import InferenceSettings
+from gnn_service.domain.machine import FailureMode
+from gnn_service.inference.diagnoser import Diagnoser
+from gnn_service.inference.engine import Engine
+from gnn_service.model.baseline import fit_baseline, robust_centre
+from gnn_service.model.encode import Structure, Wiring, encode
+from gnn_service.model.evidence import VirtualSensors
+from gnn_service.model.judge import level_probabilities, severities_of
+from gnn_service.model.network import Architecture
+from gnn_service.training.dataset import WindowSet, commissioning_rows
+from gnn_service.training.export import TorchRuntime
+from gnn_service.training.fit import Model, fit_model, make_bundle
+from gnn_service.training.loop import Batchable, Progress, Recipe, answers_of, mode_logits
+from gnn_service.training.partition import Partition, partition
+from gnn_service.training.prepare import Examples
+from gnn_service.training.results import Kind, PredictorRow
+from gnn_service.training.rivals import rival_rows
+from gnn_service.training.scoring import Asked, ask, joined, row, scored_modes
+from gnn_service.training.splits import Split
+
+OURS = "fused"
+NETWORK = "network alone"
+PHYSICS = "estimators alone"
+ABLATIONS: dict[str, tuple[Architecture, Wiring]] = {
+    "network, no virtual sensors": (Architecture(use_evidence=False), "true"),
+    "network, no edges": (Architecture(), "none"),
+    "network, shuffled edges": (Architecture(), "shuffled"),
+}
+"""Trained like ours but for one thing, and compared with the network alone: late fusion would hide the difference."""
+
+Say = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a cross-validation does. ``commission`` counts healthy cycles of each scored part, ``seconds`` their time."""
+
+    recipe: Recipe
+    seeds: int = 1
+    commission: int | None = None
+    seconds: float | None = None
+    hold_out: bool = False
+    baselines: bool = False
+    ablations: bool = False
+
+    @property
+    def commissions(self) -> bool:
+        """Whether the machine's own baseline is used."""
+        return self.commission is not None or self.seconds is not None
+
+
+@dataclass(slots=True)
+class Found:
+    """All that a cross-validation found."""
+
+    rows: list[PredictorRow] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    splits: list[Split] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    parameters: int = 0
+
+
+def crossval(windows: WindowSet, splits: Sequence[Split], options: Options, say: Say | None = None) -> Found:
+    """Train and score every split. Chance, baselines and ablations see exactly the windows that ours does.
+
+    With commissioning, the first healthy and settled cycles of what is scored (each held-out part by itself; in
+    folds the whole recording) make the baseline, and are neither trained on nor scored.
+    """
+    found = Found()
+    shared = None
+    if options.commissions and not options.hold_out:
+        shared = commissioning_rows(windows, options.commission, options.seconds)
+    for split in splits:
+        reserved = shared
+        if options.commissions and options.hold_out:
+            scored = np.flatnonzero(split.part_of(windows.group) == "test")
+            reserved = scored[commissioning_rows(windows.take(scored), options.commission, options.seconds)]
+        part = partition(windows, split, reserved)
+        if options.hold_out:
+            part = Partition(part.train, part.validation, part.test, part.train)
+        source = windows.take(reserved) if reserved is not None else None
+        named = _with_commissioning(split, source)
+        found.splits.append(named)
+        modes = scored_modes(part.test)
+        _fold(found, part, source, modes, options, split.name, say)
+    found.rows = joined(found.rows)
+    return found
+
+
+def _fold(  # noqa: PLR0913
+    found: Found,
+    part: Partition,
+    source: WindowSet | None,
+    modes: list[FailureMode],
+    options: Options,
+    fold: str,
+    say: Say | None,
+) -> None:
+    for seed in range(options.recipe.seed, options.recipe.seed + options.seeds):
+        recipe = replace(options.recipe, seed=seed)
+        with _timed(found, "training"):
+            model = fit_model([part], recipe, progress=_progress(say, f"{fold}, seed {seed}: training"))
+        found.parameters = sum(p.numel() for p in model.network.parameters())
+        with _timed(found, "asking"):
+            asked = asyncio.run(_ask(model, part.test, source, say, f"{fold}: asking"))
+        found.asked.append(asked)
+        found.rows += _our_rows(asked, modes, fold, seed)
+        for name, (architecture, wiring) in ABLATIONS.items() if options.ablations else ():
+            with _timed(found, "ablations"):
+                told = _progress(say, f"{fold}, seed {seed}: {name}")
+                other = fit_model([part], recipe, architecture, wiring, progress=told)
+                found.rows += _network_rows(other, part.test, source, modes, wiring, name, fold, seed)
+    if options.baselines:
+        centre = None if source is None else robust_centre(source.machine, source.grids)[0]
+        with _timed(found, "baselines"):
+            tick = None if say is None else (lambda name: say(f"{fold}: {name}", 0, 0))
+            for seed in range(options.recipe.seed, options.recipe.seed + options.seeds):
+                found.rows += rival_rows(part, modes, centre, fold=fold, seed=seed, tick=tick)
+
+
+async def _ask(model: Model, windows: WindowSet, source: WindowSet | None, say: Say | None, what: str) -> Asked:
+    bundle = make_bundle(model, {}, export=False)
+    item, expected = bundle.canary
+    engine = Engine(lambda: TorchRuntime(model.network), InferenceSettings(), canary=item, expected=expected)
+    async with engine:
+        diagnoser = Diagnoser(bundle, engine)
+        baseline = None if source is None else diagnoser.baseline_of(windows.machine, source.windows)
+        tick = None if say is None else (lambda done, total: say(what, done, total))
+        return await ask(diagnoser, windows, baseline, tick)
+
+
+def _our_rows(asked: Asked, modes: list[FailureMode], fold: str, seed: int) -> Iterator[PredictorRow]:
+    kinds = {"fused": (OURS, Kind.OURS), "network": (NETWORK, Kind.ABLATION), "physics": (PHYSICS, Kind.ABLATION)}
+    for mode in modes:
+        for source, (name, kind) in kinds.items():
+            probabilities = asked.probabilities(mode.id, source)
+            if probabilities is not None:
+                health = asked.health(mode.component) if source == "fused" else None
+                yield row(asked.windows, mode, name, kind, probabilities, fold=fold, seed=seed, health=health)
+
+
+def _network_rows(  # noqa: PLR0913
+    model: Model,
+    windows: WindowSet,
+    source: WindowSet | None,
+    modes: list[FailureMode],
+    wiring: Wiring,
+    name: str,
+    fold: str,
+    seed: int,
+) -> Iterator[PredictorRow]:
+    """A network by itself, without late fusion, on its own wiring."""
+    machine = windows.machine
+    knowledge = model.knowledge[machine.id]
+    structure = Structure(machine, model.vocabulary, wiring)
+    sensors = VirtualSensors.of(machine, knowledge.calibrations)
+    baseline = knowledge.reference
+    if source is not None:
+        baseline = fit_baseline(machine, source.grids, sensors.bindings, sensors.parameters)
+    evidence = sensors.read(windows.grids, baseline)
+    arrays = encode(structure, windows.grids, baseline, evidence)
+    examples = Examples(structure, arrays, np.arange(len(windows)), dict(windows.levels), {})
+    logits = answers_of(model.network, Batchable.of(examples), "cpu").severity.numpy()
+    for mode in modes:
+        own = mode_logits(structure, logits, mode.id)
+        if own is not None:
+            temperature = knowledge.fusion[mode.id].temperature if mode.id in knowledge.fusion else 1.0
+            probabilities = level_probabilities(own.astype(float) / temperature, severities_of(mode))
+            yield row(windows, mode, name, Kind.ABLATION, probabilities, fold=fold, seed=seed)
+
+
+def _with_commissioning(split: Split, source: WindowSet | None) -> Split:
+    cycles = () if source is None else tuple(str(w.cycle if w.cycle is not None else w.start) for w in source.windows)
+    return replace(split, commissioning=cycles)
+
+
+def _progress(say: Say | None, what: str) -> Progress | None:
+    return None if say is None else (lambda epoch, epochs, _: say(what, epoch, epochs))
+
+
+@contextmanager
+def _timed(found: Found, what: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    found.seconds[what] = found.seconds.get(what, 0.0) + time.monotonic() - began

@@ -1,0 +1,108 @@
+"""Scoring a bundle on recordings: only on groups it was not trained on, through the same path as the service."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnn_service.core.errors import InvalidInputError
+from gnn_service.inference.diagnoser import Diagnoser
+from gnn_service.model.bundle import Bundle
+from gnn_service.training.crossval import NETWORK, OURS, PHYSICS
+from gnn_service.training.dataset import WindowSet, commissioning_rows
+from gnn_service.training.partition import Partition, overlaps
+from gnn_service.training.results import Kind, PredictorRow
+from gnn_service.training.scoring import Asked, Tick, ask, row, scored_modes
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which windows are scored, which make the baseline, and what has to be said about it."""
+
+    scored: WindowSet
+    commissioning: WindowSet | None
+    trained: WindowSet
+    note: str
+
+
+def select(
+    bundle: Bundle,
+    windows: WindowSet,
+    only: Mapping[str, str] | None = None,
+    commission: int | None = None,
+    seconds: float | None = None,
+) -> Selection:
+    """Leave out what the bundle was trained on, keep what ``only`` asks for, set the commissioning cycles aside.
+
+    Windows that served the bundle as commissioning are never scored. Raises InvalidInputError when nothing is left,
+    or there are too few healthy cycles.
+    """
+    kept = np.ones(len(windows), bool)
+    for key, value in (only or {}).items():
+        column = windows.column(key)
+        kept &= np.array([_same(v, value) for v in column])
+    if not kept.any():
+        raise InvalidInputError(f"no window has {', '.join(f'{k}={v}' for k, v in (only or {}).items())}")
+    data = bundle.manifest.get("data", {}).get(windows.machine.id, {})
+    trained = overlaps(windows, [tuple(s) for s in data.get("trained", [])])
+    reserved = _within(windows, data.get("commissioning", []))
+    trained &= ~reserved
+    candidates = windows.take(kept & ~trained)
+    note = ""
+    if (trained & kept).any():
+        groups = len(np.unique(candidates.group)) if len(candidates) else 0
+        note = f"the bundle was trained on {int((trained & kept).sum())} of these windows; scoring the {groups} groups held out"
+    if not len(candidates):
+        raise InvalidInputError("the bundle was trained on all of these windows; nothing is left to score")
+    source, rest = None, np.ones(len(candidates), bool)
+    if commission is not None or seconds is not None:
+        rows = commissioning_rows(candidates, commission, seconds)
+        source = candidates.take(rows)
+        rest[rows] = False
+    rest &= ~_within(candidates, data.get("commissioning", []))
+    if not rest.any():
+        raise InvalidInputError("every window left makes the baseline; nothing is left to score")
+    return Selection(candidates.take(rest), source, windows.take(trained), note)
+
+
+async def evaluate(diagnoser: Diagnoser, selection: Selection, tick: Tick | None = None) -> tuple[Asked, list[PredictorRow]]:
+    """Answers and rows: fused, the network alone and the estimators alone, for every failure mode that can be scored."""
+    source = selection.commissioning
+    machine = selection.scored.machine
+    baseline = None if source is None else diagnoser.baseline_of(machine, source.windows)
+    asked = await ask(diagnoser, selection.scored, baseline, tick)
+    kinds = {"fused": (OURS, Kind.OURS), "network": (NETWORK, Kind.ABLATION), "physics": (PHYSICS, Kind.ABLATION)}
+    rows = []
+    for mode in scored_modes(selection.scored):
+        for name, (predictor, kind) in kinds.items():
+            probabilities = asked.probabilities(mode.id, name)
+            if probabilities is not None:
+                rows.append(row(selection.scored, mode, predictor, kind, probabilities, fold="held out"))
+    if not rows:
+        raise InvalidInputError("no failure mode of the bundle has a known and varying level here; nothing can be scored")
+    return asked, rows
+
+
+def rival_partition(selection: Selection) -> Partition:
+    """What baselines learn from: the windows of this recording that the bundle was trained on."""
+    if len(np.unique(selection.trained.group)) < 2:
+        raise InvalidInputError("baselines need the recording that the bundle was trained on, to learn from the same groups")
+    empty = selection.trained.take(np.zeros(len(selection.trained), bool))
+    return Partition(selection.trained, empty, selection.scored, selection.trained)
+
+
+def _same(value: Any, wanted: str) -> bool:
+    try:
+        return float(value) == float(wanted)
+    except (TypeError, ValueError):
+        return str(value) == wanted
+
+
+def _within(windows: WindowSet, spans: list[list[float]]) -> NDArray[np.bool_]:
+    middle = np.array([(w.start + w.end) / 2 for w in windows.windows])
+    inside = np.zeros(len(windows), bool)
+    for start, end in spans:
+        inside |= (middle >= start) & (middle <= end)
+    return inside

@@ -1,0 +1,102 @@
+"""The network as an ONNX graph, and the proof that both answer alike."""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from gnn_service.core.errors import BundleError
+from gnn_service.model.heads import Answers
+from gnn_service.model.network import INPUTS, MachineNetwork
+
+BATCHES = (1, 16)
+"""Exports have been seen specialised to two graphs and more; both ends of a batch are checked."""
+
+TOLERANCE = 1e-4
+"""Difference on logits up to a few tens; on answers in 0..1 it is far smaller."""
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def run_torch(network: MachineNetwork, batch: Arrays) -> Arrays:
+    """Answers of the network itself, by name."""
+    with torch.no_grad():
+        answers = network(*(torch.from_numpy(np.ascontiguousarray(batch[name])) for name in INPUTS))
+    return {name: value.numpy() for name, value in zip(Answers._fields, answers, strict=True)}
+
+
+def export_onnx(network: MachineNetwork, item: Arrays) -> tuple[bytes, float]:
+    """(ONNX graph, largest difference to torch). Any number of graphs, components and sensors goes through it.
+
+    ``item`` is one encoded window. Raises BundleError when graph and network disagree by more than 1e-4.
+    """
+    batch = {name: np.stack([value] * 3) for name, value in item.items()}
+    graph = _export(network, batch)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    random = np.random.default_rng(0)
+    for size in BATCHES:
+        inputs = {name: np.stack([value] * size) for name, value in item.items()}
+        inputs["readings"] = inputs["readings"] + random.normal(0, 0.1, inputs["readings"].shape).astype(np.float32)
+        expected = run_torch(network, inputs)
+        got = session.run(list(Answers._fields), inputs)
+        worst = max(worst, *(float(np.abs(expected[n] - g).max()) for n, g in zip(Answers._fields, got, strict=True)))
+    if not worst <= TOLERANCE:
+        raise BundleError(f"the exported graph differs from the network by {worst:.2e}; it was not written")
+    return graph, worst
+
+
+def _export(network: MachineNetwork, batch: Arrays) -> bytes:
+    dims = {name: torch.export.Dim(name, min=1, max=limit) for name, limit in (("batch", 256), ("nodes", 256), ("sensors", 1024))}
+    axes = {
+        "readings": ("batch", "sensors"), "sensor_mask": ("batch", "sensors"), "sensor_features": ("batch", "sensors"),
+        "membership": ("batch", "nodes", "sensors"), "component_type": ("batch", "nodes"),
+        "component_mask": ("batch", "nodes"), "evidence": ("batch", "nodes"), "context": ("batch",),
+        "edges": ("batch", "nodes", "nodes"),
+    }  # fmt: skip
+    shapes = tuple({k: dims[name] for k, name in enumerate(axes[each])} for each in INPUTS)
+    example = tuple(torch.from_numpy(np.ascontiguousarray(batch[name])) for name in INPUTS)
+    # The exporter talks about packages that it does not need, on logger and warnings alike.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network.eval(),
+            example,
+            dynamo=True,
+            input_names=list(INPUTS),
+            output_names=list(Answers._fields),
+            dynamic_shapes=shapes,
+            verbose=False,
+        )
+        if program is None:
+            raise BundleError("the network could not be exported; it was not written")
+        path = Path(folder) / "model.onnx"
+        program.save(str(path))
+        return path.read_bytes()
+
+
+class TorchRuntime:
+    """The network itself behind the engine's interface, so that folds are scored without an export each."""
+
+    name = "torch"
+    device = "cpu"
+
+    def __init__(self, network: MachineNetwork) -> None:
+        self._network = network
+
+    def run(self, batch: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Answers of a batch."""
+        return run_torch(self._network, dict(batch))
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,60 @@
+"""The baselines of a report: trained and scored on the same windows as ours, on the same sensors."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnn_service.domain.machine import FailureMode, SensorRole
+from gnn_service.model.baseline import robust_centre
+from gnn_service.training.baselines import BASELINES, make_baseline, stack_channels
+from gnn_service.training.dataset import WindowSet
+from gnn_service.training.partition import Partition
+from gnn_service.training.prepare import healthy_regimes
+from gnn_service.training.results import Kind, PredictorRow
+from gnn_service.training.scoring import row
+
+CHANCE = "majority"
+
+
+def rival_rows(
+    part: Partition,
+    modes: list[FailureMode],
+    centre: NDArray[np.float32] | None,
+    *,
+    fold: str,
+    seed: int,
+    tick: Callable[[str], None] | None = None,
+) -> Iterator[PredictorRow]:
+    """Every baseline on every failure mode; with the healthy ``centre`` (S, T) of what is scored also commissioned.
+
+    They learn from training and validation windows together, having no other use for the latter.
+    """
+    use = np.array([k for k, s in enumerate(part.train.machine.sensors) if s.role is not SensorRole.DERIVED])
+    learn, groups = [part.train, part.validation], np.concatenate([part.train.group, part.validation.group])
+    raw = np.concatenate([w.grids[:, use] for w in learn])
+    test = part.test.grids[:, use]
+    inputs = {"": (raw, test)}
+    if centre is not None:
+        deviations = np.concatenate([own_deviation(w, part.healthy)[:, use] for w in learn])
+        inputs[", commissioned"] = (stack_channels(raw, deviations), stack_channels(test, test - centre[use]))
+    for mode in modes:
+        truth = np.concatenate([w.levels[mode.id] for w in learn])
+        for name in BASELINES:
+            for suffix, (x, x_test) in inputs.items():
+                if name == CHANCE and suffix:
+                    continue
+                if tick is not None:
+                    tick(f"{name}{suffix}, {mode.component}")
+                fitted = make_baseline(name, len(mode.levels)).fit(x, truth, seed, groups)
+                kind = Kind.CHANCE if name == CHANCE else Kind.BASELINE
+                yield row(part.test, mode, name + suffix, kind, fitted.predict_proba(x_test), fold=fold, seed=seed)
+
+
+def own_deviation(windows: WindowSet, healthy_from: WindowSet) -> NDArray[np.float32]:
+    """Readings less the healthy centre of each window's own regime, (W, S, T); zero where there is none."""
+    deviation = np.zeros_like(windows.grids)
+    for regime in healthy_regimes(windows, healthy_from):
+        centre, _ = robust_centre(windows.machine, regime.source.grids[regime.healthy])
+        deviation[regime.rows] = windows.grids[regime.rows] - centre
+    return deviation
