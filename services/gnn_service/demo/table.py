@@ -16,6 +16,7 @@ COLOURS = {
     State.CRITICAL: "red",
     State.UNKNOWN: "dim",
 }
+_SHOWN_MISTAKES = 3
 _SHOWN_FROM = 0.5  # a fault less likely than not is not shown where the truth is unknown
 
 
@@ -67,15 +68,13 @@ def tally_text(tally: Tally | None) -> str:
 
 def print_summary(console: Console, score: Score, docs_url: str, seconds: float) -> None:
     """Right and wrong per component, the mistakes that were made, and where the API is described."""
-    console.print(f"\n{score.cycles} cycles diagnosed over HTTP in {seconds:.1f} s")
-    table = Table(title="right and wrong per component", title_justify="left")
-    for name in ("component", "right", "wrong", "unknown", "accuracy", "mistakes (true: said)"):
-        table.add_column(name, justify="left" if name in ("component", "mistakes (true: said)") else "right")
+    console.print(f"\n{score.cycles} cycles diagnosed over HTTP in {seconds:.1f} s. Right and wrong per component:")
     for component, tally in score.components.items():
-        mistakes = "\n".join(f"{true}: {said} x {times}" for (true, said), times in tally.mistakes.most_common(3))
-        accuracy = f"{tally.right / tally.judged:.3f}"
-        table.add_row(component, str(tally.right), str(tally.wrong), str(tally.unknown), accuracy, mistakes)
-    console.print(table)
+        share = tally.right / tally.judged
+        counts = f"{tally.right} right, {tally.wrong} wrong, {tally.unknown} unknown"
+        console.print(f"  {component:<14} {share:6.1%}  {counts}", soft_wrap=True)
+        for (true, said), times in tally.mistakes.most_common(_SHOWN_MISTAKES):
+            console.print(f"  {'':<14}         {times} x {true} taken for {said}", soft_wrap=True)
     console.print(f"API documentation: {docs_url}", soft_wrap=True)
 
 

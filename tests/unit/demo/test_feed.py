@@ -227,5 +227,6 @@ async def test_the_summary_names_the_mistakes_and_the_documentation():
     print_summary(console, score, "http://127.0.0.1:1/docs", 1.5)
     text = console.export_text()
     assert "4 cycles diagnosed over HTTP in 1.5 s" in text
-    assert "weak: none x 1" in text
+    assert "1 x weak taken for none" in text
+    assert "2 right, 1 wrong, 1 unknown" in text
     assert "http://127.0.0.1:1/docs" in text
