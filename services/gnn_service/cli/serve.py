@@ -116,7 +116,7 @@ def _server_config(application: Any, settings: Settings) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=settings.api.keep_alive_s,
         timeout_graceful_shutdown=max(1, round(settings.api.shutdown_timeout_s)),
-        limit_concurrency=settings.api.connections_max,
+        limit_concurrency=settings.api.connections_max + 1,  # uvicorn refuses from the limit on
     )
 
 

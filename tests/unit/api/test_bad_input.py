@@ -46,6 +46,7 @@ def spoil(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("window/times", [0, 1, 2], "window.rate_hz", "not both"),
         ("window/cycle", 1.5, "window.cycle", "valid integer"),
         ("window/phase_s", -1, "window.phase_s", "greater than or equal to 0"),
+        ("window/phase_s", 1e9, "window.phase_s", "less than or equal to"),
         ("window/sensor", "PS1", "window.sensor", "Extra inputs"),
         ("machine", "press-7", "machine", f"known: {RIG}"),
         ("machine", 7, "machine", "valid dictionary"),

@@ -110,6 +110,14 @@ async def test_a_body_cut_off_in_the_middle_hurts_nobody(served: Served, body: A
     assert len(diagnoser.asked) == 1
 
 
+async def test_connections_over_the_limit_are_refused_and_those_under_it_are_not(served: Served):
+    async with served(connections_max=1) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as first:
+        assert (await first.get("/health/live")).status_code == 200
+        async with httpx2.AsyncClient(base_url=url, trust_env=False) as second:
+            assert (await second.get("/health/live")).status_code == 503
+        assert (await first.get("/health/live")).status_code == 200
+
+
 async def test_what_has_begun_is_finished_when_the_service_stops(served: Served, body: Any, diagnoser: Any):
     diagnoser.gate = asyncio.Event()
     async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:

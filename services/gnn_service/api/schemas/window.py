@@ -69,7 +69,7 @@ class WindowBody(BaseModel):
         description="UCUM unit codes of the samples, where it is not the unit that the machine's description gives",
     )
     cycle: Annotated[int, Strict()] | None = Field(None, description="number of the duty cycle, handed back")
-    phase_s: Annotated[Number, Field(ge=0)] | None = Field(
+    phase_s: Annotated[Number, Field(ge=0, le=1e7)] | None = Field(
         None, description="seconds from the start of the duty cycle to the first sample; null where unknown"
     )
     operating_state: Annotated[str, Field(max_length=64)] | None = Field(None, description="as the machine reports it")

@@ -1,0 +1,60 @@
+"""`gnn-service serve` as a supervisor sees it: it says where it listens, ends when told, and fails in one line."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import orjson
+import pytest
+
+SERVE = [sys.executable, "-c", "from gnn_service.cli.main import run; run()", "serve", "--port", "0"]
+
+
+@contextmanager
+def started(cwd: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """The service in a process of its own, once it says that it listens, and its address."""
+    with subprocess.Popen(SERVE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd) as process:
+        try:
+            for line in process.stderr:
+                event = orjson.loads(line)
+                if event["event"] == "listening":
+                    yield process, event["url"]
+                    return
+            pytest.fail(f"it ended with {process.wait(10)} and never listened")
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_it_listens_answers_and_ends_when_told(number: signal.Signals, status: int, tmp_path: Path):
+    with started(tmp_path) as (process, url):
+        assert httpx2.get(f"{url}/health/ready", timeout=20, trust_env=False).status_code == 200
+        process.send_signal(number)
+        rest = process.communicate(timeout=40)
+    assert process.returncode == status
+    assert rest[0] == ""
+    assert all(orjson.loads(line)["level"] == "info" for line in rest[1].splitlines())
+
+
+@pytest.mark.parametrize(
+    "variables, said",
+    [
+        ({"GNN_MODEL__BUNDLE": "no-such-folder"}, "no-such-folder"),
+        ({"GNN_API__HOST": "203.0.113.7"}, "cannot listen on 203.0.113.7"),
+        ({"GNN_API__PORT": "70000", "GNN_API__HOST": "127.0.0.1"}, "api.port"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_one_line(variables: dict[str, str], said: str, tmp_path: Path):
+    command = SERVE if "GNN_API__PORT" not in variables else SERVE[:-2]
+    environment = {**os.environ, **variables}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=50)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.startswith("gnn-service: ")
+    assert done.stderr.count("\n") == 1
