@@ -1,5 +1,6 @@
 """What the demo shows: a live table in a terminal, plain lines in a pipe, a summary at the end."""
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -21,22 +22,32 @@ _SHOWN_FROM = 0.5  # a fault less likely than not is not shown where the truth i
 
 
 def live_table(machine: Machine, replayed: Replayed, total: int, score: Score) -> RenderableType:
-    """All components after one cycle, beside the truth and the tally so far."""
-    diagnosis = replayed.diagnosis
-    title = f"{machine.name or machine.id}, cycle {diagnosis.cycle} ({replayed.index + 1} of {total})"
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    for name in ("component", "health", "state", "fault and severity", "truth", "right so far"):
-        table.add_column(name, justify="right" if name in ("health", "right so far") else "left", no_wrap=True)
+    """The components after one cycle, beside the truth and the tally so far; 80 columns are enough."""
+    title = f"{machine.name or machine.id}, cycle {replayed.diagnosis.cycle} ({replayed.index + 1} of {total})"
+    table = Table(title=title, title_justify="left", caption_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name, width in (("component", 11), ("health", 6), ("state", 8)):
+        table.add_column(name, min_width=width, no_wrap=True, justify="right" if name == "health" else "left")
+    for name in ("fault", "severity", "truth"):
+        table.add_column(name, overflow="fold", justify="right" if name == "severity" else "left")
+    table.add_column("right", min_width=7, no_wrap=True, justify="right")
+    unjudged = []
     for verdict in replayed.verdicts:
-        found = verdict.diagnosis
+        found, finding = verdict.diagnosis, verdict.finding
+        if verdict.truth is None and found.health is None:
+            unjudged.append(found.component)
+            continue
+        shown = finding is not None and found.health is not None and not _is_doubtful(verdict)
         table.add_row(
             found.component,
             _health(found.health),
             Text(found.state, style=COLOURS[found.state]),
-            Text(finding_text(verdict), style="" if verdict.right is not False else "bold red"),
-            verdict.truth.level or f"{verdict.truth.severity:.2f}" if verdict.truth else "",
+            Text(fault_text(verdict), style="" if verdict.right is not False else "bold red"),
+            f"{finding.severity:.2f}" if finding is not None and shown else "",
+            _truth(verdict),
             tally_text(score.components.get(found.component)),
         )
+    if unjudged:
+        table.caption = f"unknown, and so is the truth: {', '.join(unjudged)}"
     return table
 
 
@@ -44,21 +55,19 @@ def plain_line(replayed: Replayed, total: int) -> str:
     """One cycle as one line: every component whose true state is known."""
     parts = [
         f"{verdict.diagnosis.component} {_health(verdict.diagnosis.health)} {verdict.diagnosis.state}: "
-        f"{finding_text(verdict)}{_ruling(verdict)}"
+        f"{fault_text(verdict)}{_severity(verdict)}{_ruling(verdict)}"
         for verdict in replayed.verdicts
         if verdict.truth is not None
     ]
     return f"[{replayed.index + 1}/{total}] cycle {replayed.diagnosis.cycle} | {' | '.join(parts)}"
 
 
-def finding_text(verdict: Verdict) -> str:
-    """The fault that was found and how far it has gone; why, where that is unknown."""
+def fault_text(verdict: Verdict) -> str:
+    """The level of the fault that was found, or its name; the reason where nothing could be found."""
     finding = verdict.finding
     if verdict.diagnosis.health is None or finding is None:
         return verdict.diagnosis.reason
-    if verdict.truth is None and finding.probability < _SHOWN_FROM:
-        return ""
-    return f"{finding.level or finding.name} ({finding.severity:.2f})"
+    return "" if _is_doubtful(verdict) else finding.level or finding.name
 
 
 def tally_text(tally: Tally | None) -> str:
@@ -82,8 +91,22 @@ def _health(health: float | None) -> str:
     return "?" if health is None else f"{100 * health:.0f}"
 
 
+def _is_doubtful(verdict: Verdict) -> bool:
+    return verdict.truth is None and verdict.finding is not None and verdict.finding.probability < _SHOWN_FROM
+
+
+def _severity(verdict: Verdict) -> str:
+    known = verdict.diagnosis.health is not None and verdict.finding is not None
+    return f" ({verdict.finding.severity:.2f})" if known and verdict.finding else ""
+
+
+def _truth(verdict: Verdict) -> str:
+    if verdict.truth is None:
+        return ""
+    return verdict.truth.level or f"{verdict.truth.severity:.2f}"
+
+
 def _ruling(verdict: Verdict) -> str:
     if verdict.right:
         return " ok"
-    truth = verdict.truth.level or f"{verdict.truth.severity:.2f}" if verdict.truth else ""
-    return f" {'UNKNOWN' if verdict.right is None else 'WRONG'}, is {truth}"
+    return f" {'UNKNOWN' if verdict.right is None else 'WRONG'}, is {_truth(verdict)}"

@@ -209,7 +209,7 @@ async def test_the_table_shows_every_component_beside_the_truth():
     score.add(shown[1])
     text = rendered(live_table(MACHINE, shown[1], 4, score))
     pump, valve, tank = (
-        next(line for line in text.splitlines() if f" {name} " in line) for name in MACHINE.component_ids
+        next(line for line in text.splitlines() if line.lstrip().startswith(name)) for name in MACHINE.component_ids
     )
     assert "cycle 2 (2 of 4)" in text
     assert "weak" in pump
