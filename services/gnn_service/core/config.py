@@ -116,11 +116,11 @@ class TrainingSettings(SettingsGroup):
     """How a model is trained. An explicit device is looked for when training starts and by `config check`."""
 
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of every random draw.")
-    epochs: int = Field(60, ge=1, le=10_000, description="Passes over the training windows, at most.")
+    epochs: int = Field(50, ge=1, le=10_000, description="Passes over the training windows, at most.")
     batch_size: int = Field(64, ge=1, le=4096, description="Windows in a training step.")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak step of AdamW, dimensionless.")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="Peak step of AdamW, dimensionless.")
     weight_decay: float = Field(0.05, ge=0, le=1, description="Decoupled weight decay of AdamW, dimensionless.")
-    patience: int = Field(10, ge=1, le=10_000, description="Epochs without improvement before training stops.")
+    patience: int = Field(15, ge=1, le=10_000, description="Epochs without improvement before training stops.")
     train_fraction: float = Field(0.7, gt=0, lt=1, description="Share of the groups to train on.")
     validation_fraction: float = Field(0.15, gt=0, lt=1, description="Share of the groups to stop and calibrate on.")
     test_fraction: float = Field(0.15, gt=0, lt=1, description="Share of the groups held out for the final score.")

@@ -113,7 +113,9 @@ class Diagnoser:
         grids = [on_grid(machine, window) for window in windows]
         whole = [grid for grid in grids if not decode.too_short(machine, grid)]
         empty = np.zeros((0, len(machine.sensors), 0), np.float32)
-        return fit_baseline(machine, np.stack(whole) if whole else empty, kind.sensors.bindings, kind.sensors.parameters)
+        return fit_baseline(
+            machine, np.stack(whole) if whole else empty, kind.sensors.bindings, kind.sensors.parameters
+        )
 
     def kind(self, machine: Machine) -> Kind:
         """The unchanging part of a machine's encoding, kept for the next window."""

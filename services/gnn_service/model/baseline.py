@@ -78,11 +78,15 @@ def fit_baseline(
 ) -> Baseline:
     """Baseline of healthy windows ``grids`` (W, S, CYCLE_STEPS). Raises InvalidInputError with fewer than three."""
     if len(grids) < LEAST_CYCLES:
-        raise InvalidInputError(f"{len(grids)} healthy windows are too few; commissioning needs {LEAST_CYCLES}, better ten")
+        raise InvalidInputError(
+            f"{len(grids)} healthy windows are too few; commissioning needs {LEAST_CYCLES}, better ten"
+        )
     centre, scale = robust_centre(machine, grids)
     virtual = {}
     for binding in bindings:
-        reference = ESTIMATORS[binding.sensor.id].reference(binding.view(grids, step_s(machine)), parameters[binding.key])
+        reference = ESTIMATORS[binding.sensor.id].reference(
+            binding.view(grids, step_s(machine)), parameters[binding.key]
+        )
         if reference is not None:
             virtual[binding.key] = {name: list(values) for name, values in reference.items()}
     return Baseline(

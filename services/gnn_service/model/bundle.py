@@ -125,10 +125,14 @@ class Bundle:
             except OSError as error:
                 raise BundleError(f"{name} cannot be read: {error.strerror}", where=str(folder)) from error
             if len(data) != stated.get("bytes"):
-                text = f"{name} holds {len(data)} bytes and the manifest says {stated.get('bytes')}; copy the bundle again"
+                text = (
+                    f"{name} holds {len(data)} bytes and the manifest says {stated.get('bytes')}; copy the bundle again"
+                )
                 raise BundleError(text, where=str(folder))
             if _sha256(data) != stated.get("sha256"):
-                raise BundleError(f"{name} is damaged: its SHA-256 is not the manifest's; copy it again", where=str(folder))
+                raise BundleError(
+                    f"{name} is damaged: its SHA-256 is not the manifest's; copy it again", where=str(folder)
+                )
             parts[name] = data
         bundle = cls(manifest, parts)
         bundle.check(str(folder))
@@ -161,13 +165,17 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = orjson.loads(path.read_bytes())
     except OSError as error:
-        raise BundleError(f"{MANIFEST} cannot be read: {error.strerror}; this is no bundle", where=str(folder)) from error
+        raise BundleError(
+            f"{MANIFEST} cannot be read: {error.strerror}; this is no bundle", where=str(folder)
+        ) from error
     except orjson.JSONDecodeError as error:
         raise BundleError(f"{MANIFEST} is not JSON ({error}); copy the bundle again", where=str(folder)) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError(f"{MANIFEST} is not of format {FORMAT}; it belongs to something else", where=str(folder))
     if manifest.get("encoding") != ENCODING:
-        raise BundleError("it was trained for another input encoding; train it again with this version", where=str(folder))
+        raise BundleError(
+            "it was trained for another input encoding; train it again with this version", where=str(folder)
+        )
     if not isinstance(manifest.get("files"), dict):
         raise BundleError(f"{MANIFEST} lists no files; copy the bundle again", where=str(folder))
     return manifest

@@ -53,13 +53,16 @@ def data_quality(machine: Machine, grid: NDArray[np.float32]) -> DataQuality:
     """How much of the evidence is there."""
     present = np.isfinite(grid)
     evidence = [row for row, s in enumerate(machine.sensors) if s.role is SensorRole.EVIDENCE]
-    missing = tuple(s.id for row, s in enumerate(machine.sensors) if s.role is not SensorRole.DERIVED and not present[row].any())
+    missing = tuple(
+        s.id for row, s in enumerate(machine.sensors) if s.role is not SensorRole.DERIVED and not present[row].any()
+    )
     issues = [
         f"{machine.sensors[row].id} outside its measuring range"
         for row in range(len(machine.sensors))
         if present[row].any()
         and (
-            np.nanmax(grid[row]) > machine.sensors[row].range.high or np.nanmin(grid[row]) < machine.sensors[row].range.low
+            np.nanmax(grid[row]) > machine.sensors[row].range.high
+            or np.nanmin(grid[row]) < machine.sensors[row].range.low
         )
     ]
     return DataQuality(
@@ -121,7 +124,12 @@ def _component(
     reason = _why_unknown(facts, component, judged, own)
     if reason:
         return ComponentDiagnosis(
-            component=component.id, type=component.type, health=None, state=State.UNKNOWN, reason=reason, evidence=readings
+            component=component.id,
+            type=component.type,
+            health=None,
+            state=State.UNKNOWN,
+            reason=reason,
+            evidence=readings,
         )
     severity = [_severity(j) for j in judged]
     worst = int(np.argmax([mean for mean, _, _ in severity]))

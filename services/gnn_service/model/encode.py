@@ -70,7 +70,9 @@ class Structure:
     @cached_property
     def rows(self) -> NDArray[np.intp]:
         """Sensors the network sees: all but the derived ones, which repeat others or give the answer away."""
-        return np.array([i for i, s in enumerate(self.machine.sensors) if s.role is not SensorRole.DERIVED], dtype=np.intp)
+        return np.array(
+            [i for i, s in enumerate(self.machine.sensors) if s.role is not SensorRole.DERIVED], dtype=np.intp
+        )
 
     @cached_property
     def nodes(self) -> int:

@@ -33,7 +33,10 @@ class Calibration:
         scales = {"scale": self.scale, "commissioned_scale": self.commissioned_scale}
         return {
             "parameters": {name: list(values) for name, values in self.parameters.items()},
-            **{name: s and {"severities": s.severities, "centres": s.centres, "spreads": s.spreads} for name, s in scales.items()},
+            **{
+                name: s and {"severities": s.severities, "centres": s.centres, "spreads": s.spreads}
+                for name, s in scales.items()
+            },
         }
 
     @classmethod
@@ -83,7 +86,9 @@ class VirtualSensors:
         own = baseline.virtual if baseline and baseline.origin == "commissioning" else {}
         return tuple(self._one(binding, grids, own.get(binding.key)) for binding in self.bindings)
 
-    def _one(self, binding: Binding, grids: NDArray[np.float32], reference: Mapping[str, Sequence[float]] | None) -> Evidence:
+    def _one(
+        self, binding: Binding, grids: NDArray[np.float32], reference: Mapping[str, Sequence[float]] | None
+    ) -> Evidence:
         calibration = self.calibrations[binding.key]
         view = binding.view(grids, step_s(self.machine))
         own = {name: list(values) for name, values in reference.items()} if reference else None

@@ -60,7 +60,9 @@ def _steps(machine: Machine, window: Window) -> NDArray[np.int64]:
     length, step = window_length_s(machine), step_s(machine)
     elapsed = window.times - window.times[0] + (window.phase_s or 0.0)
     if elapsed[-1] > LONGEST_WINDOW * length:
-        raise InvalidWindowError(f"the window spans {elapsed[-1]:.0f} s; send at most {LONGEST_WINDOW} cycles", where="window")
+        raise InvalidWindowError(
+            f"the window spans {elapsed[-1]:.0f} s; send at most {LONGEST_WINDOW} cycles", where="window"
+        )
     tick = float(np.median(np.diff(window.times))) if len(window.times) > 1 else step
     complete = int(np.floor((elapsed[-1] + tick) / length + ROUNDING))
     return np.asarray(np.floor((elapsed - max(0, complete - 1) * length) / step + ROUNDING), dtype=np.int64)

@@ -37,7 +37,10 @@ class RegimeMap:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
-        return {"total": self.total, "groups": {s: {str(b): n for b, n in bins.items()} for s, bins in self.groups.items()}}
+        return {
+            "total": self.total,
+            "groups": {s: {str(b): n for b, n in bins.items()} for s, bins in self.groups.items()},
+        }
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "RegimeMap":

@@ -4,7 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def switching_delay(mean_pressure_pa: ArrayLike, settled_pressure_pa: ArrayLike, duration_s: float) -> NDArray[np.float64]:
+def switching_delay(
+    mean_pressure_pa: ArrayLike, settled_pressure_pa: ArrayLike, duration_s: float
+) -> NDArray[np.float64]:
     """Equivalent switching delay, s: the time a valve that opens at once would have stayed shut.
 
     delay = duration (1 - mean(P) / P_settled), the area between the settled and the observed downstream pressure

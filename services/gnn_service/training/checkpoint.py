@@ -62,7 +62,9 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
             meta = orjson.loads(stored.metadata()[META])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, orjson.JSONDecodeError) as error:
-        raise InvalidInputError("the checkpoint is damaged; delete it to train from the start", where=str(path)) from error
+        raise InvalidInputError(
+            "the checkpoint is damaged; delete it to train from the start", where=str(path)
+        ) from error
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):

@@ -23,10 +23,10 @@ from gnn_service.training.fit import Model, fit_model, make_bundle
 from gnn_service.training.loop import Batchable, Progress, Recipe, answers_of, mode_logits
 from gnn_service.training.partition import Partition, partition
 from gnn_service.training.prepare import Examples
-from gnn_service.training.results import Kind, PredictorRow
+from gnn_service.training.results import Kind, PredictorRow, Report
 from gnn_service.training.rivals import rival_rows
 from gnn_service.training.scoring import Asked, ask, joined, row, scored_modes
-from gnn_service.training.splits import Split
+from gnn_service.training.splits import Split, splits_sha256
 
 OURS = "fused"
 NETWORK = "network alone"
@@ -69,6 +69,14 @@ class Found:
     seconds: dict[str, float] = field(default_factory=dict)
     parameters: int = 0
 
+    def report(self, windows: WindowSet, protocol: str) -> Report:
+        """Everything as one report."""
+        facts = {f"time for {name}": f"{seconds:.0f} s" for name, seconds in self.seconds.items()}
+        facts["parameters"] = str(self.parameters)
+        facts["windows, groups"] = f"{len(windows)}, {len(np.unique(windows.group))}"
+        title = f"Cross-validation on {windows.machine.id}"
+        return Report(title, protocol, splits_sha256(self.splits), tuple(self.rows), facts=facts)
+
 
 def crossval(windows: WindowSet, splits: Sequence[Split], options: Options, say: Say | None = None) -> Found:
     """Train and score every split. Chance, baselines and ablations see exactly the windows that ours does.
@@ -97,7 +105,7 @@ def crossval(windows: WindowSet, splits: Sequence[Split], options: Options, say:
     return found
 
 
-def _fold(  # noqa: PLR0913
+def _fold(
     found: Found,
     part: Partition,
     source: WindowSet | None,
@@ -149,7 +157,7 @@ def _our_rows(asked: Asked, modes: list[FailureMode], fold: str, seed: int) -> I
                 yield row(asked.windows, mode, name, kind, probabilities, fold=fold, seed=seed, health=health)
 
 
-def _network_rows(  # noqa: PLR0913
+def _network_rows(
     model: Model,
     windows: WindowSet,
     source: WindowSet | None,

@@ -49,6 +49,18 @@ class WindowSet:
             {name: column[index] for name, column in self.extra.items()},
         )
 
+    def join(self, other: "WindowSet") -> "WindowSet":
+        """These windows and those of another set of the same machine."""
+        return WindowSet(
+            self.machine,
+            self.windows + other.windows,
+            np.concatenate([self.grids, other.grids]),
+            np.concatenate([self.group, other.group]),
+            np.concatenate([self.settled, other.settled]),
+            {mode: np.concatenate([levels, other.levels[mode]]) for mode, levels in self.levels.items()},
+            {name: np.concatenate([column, other.extra[name]]) for name, column in self.extra.items()},
+        )
+
     @property
     def modes(self) -> tuple[FailureMode, ...]:
         """Failure modes of which at least one window's level is known."""
@@ -61,7 +73,9 @@ class WindowSet:
     def constant_modes(self) -> frozenset[str]:
         """Modes present at one unchanging level above none: part of the operating regime, not faults."""
         return frozenset(
-            mode for mode, levels in self.levels.items() if len(levels) and levels[0] > 0 and (levels == levels[0]).all()
+            mode
+            for mode, levels in self.levels.items()
+            if len(levels) and levels[0] > 0 and (levels == levels[0]).all()
         )
 
     def healthy(self, ignoring: frozenset[str] = frozenset()) -> NDArray[np.bool_]:
@@ -77,7 +91,9 @@ class WindowSet:
         if key == "group":
             return self.group
         if key not in self.extra:
-            raise InvalidInputError(f"the truth has no column {key!r}; there are: {', '.join(['group', *sorted(self.extra)])}")
+            raise InvalidInputError(
+                f"the truth has no column {key!r}; there are: {', '.join(['group', *sorted(self.extra)])}"
+            )
         return self.extra[key]
 
 
@@ -137,9 +153,7 @@ def commissioning_rows(windows: WindowSet, count: int | None = None, seconds: fl
     return found[:count]
 
 
-def _join(
-    start: NDArray[np.int64], end: NDArray[np.int64], middle: NDArray[np.float64]
-) -> Sequence[tuple[int, int]]:
+def _join(start: NDArray[np.int64], end: NDArray[np.int64], middle: NDArray[np.float64]) -> Sequence[tuple[int, int]]:
     """Pairs (truth row, window) in which the window's middle lies in the row's stretch of time."""
     order = np.argsort(middle, kind="stable")
     first = np.searchsorted(middle[order], start, side="left")

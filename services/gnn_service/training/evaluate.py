@@ -1,6 +1,6 @@
 """Scoring a bundle on recordings: only on groups it was not trained on, through the same path as the service."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +9,16 @@ from numpy.typing import NDArray
 
 from gnn_service.core.errors import InvalidInputError
 from gnn_service.inference.diagnoser import Diagnoser
+from gnn_service.model.baseline import robust_centre
 from gnn_service.model.bundle import Bundle
 from gnn_service.training.crossval import NETWORK, OURS, PHYSICS
 from gnn_service.training.dataset import WindowSet, commissioning_rows
 from gnn_service.training.partition import Partition, overlaps
 from gnn_service.training.results import Kind, PredictorRow
+from gnn_service.training.rivals import rival_rows
 from gnn_service.training.scoring import Asked, Tick, ask, row, scored_modes
+
+Scored = tuple[Asked, list[PredictorRow]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +43,7 @@ def select(
     Windows that served the bundle as commissioning are never scored. Raises InvalidInputError when nothing is left,
     or there are too few healthy cycles.
     """
-    kept = np.ones(len(windows), bool)
-    for key, value in (only or {}).items():
-        column = windows.column(key)
-        kept &= np.array([_same(v, value) for v in column])
-    if not kept.any():
-        raise InvalidInputError(f"no window has {', '.join(f'{k}={v}' for k, v in (only or {}).items())}")
+    kept = matching(windows, only or {})
     data = bundle.manifest.get("data", {}).get(windows.machine.id, {})
     trained = overlaps(windows, [tuple(s) for s in data.get("trained", [])])
     reserved = _within(windows, data.get("commissioning", []))
@@ -67,7 +66,17 @@ def select(
     return Selection(candidates.take(rest), source, windows.take(trained), note)
 
 
-async def evaluate(diagnoser: Diagnoser, selection: Selection, tick: Tick | None = None) -> tuple[Asked, list[PredictorRow]]:
+def matching(windows: WindowSet, only: Mapping[str, str]) -> NDArray[np.bool_]:
+    """Windows whose truth has all these values, (W,). Raises InvalidInputError when there is none."""
+    kept = np.ones(len(windows), bool)
+    for key, value in only.items():
+        kept &= np.array([_same(v, value) for v in windows.column(key)])
+    if not kept.any():
+        raise InvalidInputError(f"no window has {', '.join(f'{k}={v}' for k, v in only.items())}")
+    return kept
+
+
+async def evaluate(diagnoser: Diagnoser, selection: Selection, tick: Tick | None = None) -> Scored:
     """Answers and rows: fused, the network alone and the estimators alone, for every failure mode that can be scored."""
     source = selection.commissioning
     machine = selection.scored.machine
@@ -81,16 +90,24 @@ async def evaluate(diagnoser: Diagnoser, selection: Selection, tick: Tick | None
             if probabilities is not None:
                 rows.append(row(selection.scored, mode, predictor, kind, probabilities, fold="held out"))
     if not rows:
-        raise InvalidInputError("no failure mode of the bundle has a known and varying level here; nothing can be scored")
+        raise InvalidInputError(
+            "no failure mode of the bundle has a known and varying level here; nothing can be scored"
+        )
     return asked, rows
 
 
-def rival_partition(selection: Selection) -> Partition:
-    """What baselines learn from: the windows of this recording that the bundle was trained on."""
+def rival_rows_of(selection: Selection, tick: Callable[[str], None] | None = None) -> list[PredictorRow]:
+    """Baselines on the same windows, learned from the windows of this recording that the bundle was trained on."""
     if len(np.unique(selection.trained.group)) < 2:
-        raise InvalidInputError("baselines need the recording that the bundle was trained on, to learn from the same groups")
+        raise InvalidInputError(
+            "baselines need the recording that the bundle was trained on, to learn from the same groups"
+        )
     empty = selection.trained.take(np.zeros(len(selection.trained), bool))
-    return Partition(selection.trained, empty, selection.scored, selection.trained)
+    part = Partition(selection.trained, empty, selection.scored, selection.trained)
+    source = selection.commissioning
+    centre = None if source is None else robust_centre(source.machine, source.grids)[0]
+    modes = scored_modes(selection.scored)
+    return list(rival_rows(part, modes, centre, fold="held out", seed=0, tick=tick))
 
 
 def _same(value: Any, wanted: str) -> bool:

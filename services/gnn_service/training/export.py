@@ -56,7 +56,10 @@ def export_onnx(network: MachineNetwork, item: Arrays) -> tuple[bytes, float]:
 
 
 def _export(network: MachineNetwork, batch: Arrays) -> bytes:
-    dims = {name: torch.export.Dim(name, min=1, max=limit) for name, limit in (("batch", 256), ("nodes", 256), ("sensors", 1024))}
+    dims = {
+        name: torch.export.Dim(name, min=1, max=limit)
+        for name, limit in (("batch", 256), ("nodes", 256), ("sensors", 1024))
+    }
     axes = {
         "readings": ("batch", "sensors"), "sensor_mask": ("batch", "sensors"), "sensor_features": ("batch", "sensors"),
         "membership": ("batch", "nodes", "sensors"), "component_type": ("batch", "nodes"),

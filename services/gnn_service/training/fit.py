@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from gnn_service import __version__
+from gnn_service.core.errors import BundleError
 from gnn_service.domain.catalogue import catalogue
 from gnn_service.domain.machine import Machine
 from gnn_service.model.bundle import Arrays, Bundle, vocabulary_to_dict
@@ -58,11 +59,16 @@ def fit_model(
     architecture: Architecture | None = None,
     wiring: Wiring = "true",
     *,
+    initial: Bundle | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Model:
-    """Learn physics constants, then the network, then the fusion of both; test windows are never looked at."""
+    """Learn physics constants, then the network, then the fusion of both; test windows are never looked at.
+
+    With ``initial`` the network starts from that bundle's weights; BundleError when they are of another kind.
+    """
     vocabulary = vocabulary_of([part.train for part in parts])
+    start = None if initial is None else initial_weights(initial, vocabulary)
     knowledge, train, validation = {}, [], []
     for part in parts:
         machine = part.train.machine
@@ -72,7 +78,14 @@ def fit_model(
         train.append(make_examples(structure, learned, part.train, part.healthy, recipe.seed))
         validation.append(make_examples(structure, learned, part.validation, part.healthy, recipe.seed + 1))
     fitted = fit_network(
-        vocabulary, architecture or Architecture(), train, validation, recipe, checkpoint=checkpoint, progress=progress
+        vocabulary,
+        architecture or Architecture(),
+        train,
+        validation,
+        recipe,
+        initial=start,
+        checkpoint=checkpoint,
+        progress=progress,
     )
     for examples in validation:
         machine_id = examples.structure.machine.id
@@ -81,6 +94,13 @@ def fit_model(
     machines = {part.train.machine.id: part.train.machine for part in parts}
     network = fitted.network.to("cpu").eval()
     return Model(vocabulary, network, machines, knowledge, fitted, recipe, make_canary(network, validation[0]))
+
+
+def initial_weights(bundle: Bundle, vocabulary: Vocabulary) -> dict[str, torch.Tensor]:
+    """A bundle's weights to go on from; it must be of the standard architecture and speak of the same modes."""
+    if bundle.vocabulary != vocabulary or bundle.manifest["architecture"] != Architecture().to_dict():
+        raise BundleError("it speaks of other failure modes, or is of another architecture; train without --from")
+    return {name: torch.from_numpy(value.copy()) for name, value in bundle.weights.items()}
 
 
 def fit_fusions(network: MachineNetwork, examples: Examples, device: str) -> dict[str, Fusion]:
@@ -131,7 +151,9 @@ def make_bundle(model: Model, facts: Mapping[str, Any], *, export: bool = True) 
         "kinds": {
             key: {
                 "machine": machine.model_dump(mode="json", exclude_none=True),
-                "expects": {s.id: {"quantity": s.quantity, "unit": s.unit, "rate_hz": s.rate_hz} for s in machine.sensors},
+                "expects": {
+                    s.id: {"quantity": s.quantity, "unit": s.unit, "rate_hz": s.rate_hz} for s in machine.sensors
+                },
                 "knowledge": model.knowledge[key].to_dict(),
             }
             for key, machine in model.machines.items()
@@ -144,7 +166,11 @@ def make_bundle(model: Model, facts: Mapping[str, Any], *, export: bool = True) 
 def data_sha256(windows: WindowSet) -> str:
     """Hash of what was learned from: readings on the grid, and truth."""
     digest = hashlib.sha256()
-    arrays: list[NDArray[Any]] = [windows.grids, windows.group.astype("S64"), *(windows.levels[m] for m in sorted(windows.levels))]
+    arrays: list[NDArray[Any]] = [
+        windows.grids,
+        windows.group.astype("S64"),
+        *(windows.levels[m] for m in sorted(windows.levels)),
+    ]
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,13 @@ class Batchable:
         targets: Targets = make_targets(structure, examples.levels, moving["context"][:, -1])
         return cls(examples, _tensors(cut), _tensors(changing), _tensors(targets))
 
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """Every window once, in random order, each with one of the baselines it appears with."""
+        order = torch.randperm(len(self.examples), generator=generator)
+        window = torch.from_numpy(self.examples.row)[order]
+        _, first = np.unique(window.numpy(), return_index=True)
+        return order[torch.from_numpy(np.sort(first))]
+
     def inputs(self, rows: Tensor) -> dict[str, Tensor]:
         """The network's inputs for some examples."""
         fixed = {name: value[None].expand(len(rows), *value.shape) for name, value in self.static.items()}
@@ -101,6 +108,7 @@ def fit_network(
     validation: Sequence[Examples],
     recipe: Recipe,
     *,
+    initial: Mapping[str, Tensor] | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Fitted:
@@ -110,6 +118,8 @@ def fit_network(
     """
     torch.manual_seed(recipe.seed)
     network = MachineNetwork(vocabulary, architecture).to(recipe.device)
+    if initial is not None:
+        network.load_state_dict(initial)
     learn = [Batchable.of(examples) for examples in train]
     check = [Batchable.of(examples) for examples in validation]
     run = _Run(network, learn, check, recipe)
@@ -133,7 +143,7 @@ class _Run:
     def __init__(self, network: MachineNetwork, learn: list[Batchable], check: list[Batchable], recipe: Recipe) -> None:
         self.network, self.learn, self.check, self.recipe = network, learn, check, recipe
         self.optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-        self.steps = sum(math.ceil(len(b.examples) / recipe.batch_size) for b in learn) * recipe.epochs
+        self.steps = sum(math.ceil(len(np.unique(b.examples.row)) / recipe.batch_size) for b in learn) * recipe.epochs
         self.done = 0
         self.fitted = Fitted(network)
         self.best = copy.deepcopy(network.state_dict())
@@ -146,7 +156,7 @@ class _Run:
         batches = [
             (k, rows)
             for k, part in enumerate(self.learn)
-            for rows in torch.randperm(len(part.examples), generator=generator).split(self.recipe.batch_size)
+            for rows in part.draw(generator).split(self.recipe.batch_size)
         ]
         totals: dict[str, float] = {}
         for index in torch.randperm(len(batches), generator=generator).tolist():

@@ -72,7 +72,9 @@ def total_loss(answers: Answers, targets: Mapping[str, Tensor]) -> tuple[Tensor,
         "severity": (exceeds * weight).sum() / weight.sum().clamp(min=1.0) * 4,
         "health": (pinball * known).sum() / known.sum().clamp(min=1.0) * 10,
         "anomaly": (anomaly * known).sum() / known.sum().clamp(min=1.0),
-        "machine_anomaly": (binary(answers.machine_anomaly, (faulty * known).amax(1), reduction="none") * complete).mean(),
+        "machine_anomaly": (
+            binary(answers.machine_anomaly, (faulty * known).amax(1), reduction="none") * complete
+        ).mean(),
         "root": (-(targets["root"] * torch.log_softmax(answers.root, 1)).sum(1) * complete).mean(),
     }
     total = sum((WEIGHTS[name] * value for name, value in losses.items()), torch.zeros(()))

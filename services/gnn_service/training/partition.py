@@ -30,7 +30,9 @@ def partition(windows: WindowSet, split: Split, commissioning: NDArray[np.int64]
         reserved[commissioning] = True
     for name in ("train", "validation"):
         if not ((part == name) & ~reserved).any():
-            raise InvalidInputError(f"split {split.name} leaves no window for {name}; give more groups", where=split.name)
+            raise InvalidInputError(
+                f"split {split.name} leaves no window for {name}; give more groups", where=split.name
+            )
     return Partition(
         train=windows.take((part == "train") & ~reserved),
         validation=windows.take((part == "validation") & ~reserved),

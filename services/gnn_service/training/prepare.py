@@ -115,7 +115,8 @@ def healthy_regimes(windows: WindowSet, healthy_from: WindowSet) -> Iterator[Reg
             healthy = np.flatnonzero(source.healthy(constant))
         same = np.ones(len(windows), bool)
         for mode in split_by:
-            same &= windows.levels[mode] == source.levels[mode][0]
+            # A machine commissioned while all was well is watched whatever happens to it later.
+            same &= (windows.levels[mode] == source.levels[mode][0]) | (not constant)
         if len(healthy) >= LEAST_CYCLES and same.any():
             yield Regime(source, healthy, np.flatnonzero(same), constant)
 

@@ -83,7 +83,7 @@ def scored_modes(windows: WindowSet) -> list[FailureMode]:
     return [m for m in windows.modes if m.id not in regime and (windows.levels[m.id] != UNKNOWN).all()]
 
 
-def row(  # noqa: PLR0913
+def row(
     windows: WindowSet,
     mode: FailureMode,
     predictor: str,

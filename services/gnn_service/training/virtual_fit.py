@@ -70,10 +70,17 @@ def _fit_pump_leakage(view: CycleView, level: NDArray[np.int64]) -> Parameters:
         if good.sum() < 3:
             flows.append(0.0)
             continue
-        slope, intercept = np.polyfit(rise[good], column[good], 1) if np.ptp(rise[good]) > 1 else (0.0, column[good].mean())
+        slope, intercept = (
+            np.polyfit(rise[good], column[good], 1) if np.ptp(rise[good]) > 1 else (0.0, column[good].mean())
+        )
         slopes.append(slope)
         flows.append(float(np.exp(intercept)))
-    parameters = {"flow": flows, "temperature_k": [centre], "slope_per_k": [float(np.median(slopes))], "error_percent": [0.3]}
+    parameters = {
+        "flow": flows,
+        "temperature_k": [centre],
+        "slope_per_k": [float(np.median(slopes))],
+        "error_percent": [0.3],
+    }
     lost = ESTIMATORS["pump_leakage"].measure(view, parameters, None)
     return {**parameters, "error_percent": [_within_level_error(lost.value, lost.valid, level, floor=0.05)]}
 
@@ -105,7 +112,11 @@ def _fit_gas_charge(view: CycleView, level: NDArray[np.int64]) -> Parameters:
     return parameters(x, error)
 
 
-def _within_level_error(value: NDArray[np.float64], valid: NDArray[np.bool_], level: NDArray[np.int64], floor: float) -> float:
+def _within_level_error(
+    value: NDArray[np.float64], valid: NDArray[np.bool_], level: NDArray[np.int64], floor: float
+) -> float:
     """Robust standard deviation of the estimate around its level's median."""
-    deviations = [np.abs(value[valid & (level == k)] - np.median(value[valid & (level == k)])) for k in np.unique(level[valid])]
+    deviations = [
+        np.abs(value[valid & (level == k)] - np.median(value[valid & (level == k)])) for k in np.unique(level[valid])
+    ]
     return max(floor, MAD_TO_SD * float(np.median(np.concatenate(deviations)))) if deviations else floor

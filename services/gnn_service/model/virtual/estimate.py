@@ -29,7 +29,9 @@ class Estimate:
     reason: str = ""
 
     @classmethod
-    def of(cls, value: NDArray[np.float64], error: NDArray[np.float64], valid: NDArray[np.bool_], reason: str) -> "Estimate":
+    def of(
+        cls, value: NDArray[np.float64], error: NDArray[np.float64], valid: NDArray[np.bool_], reason: str
+    ) -> "Estimate":
         """Estimates whose invalid or non-finite entries are marked and set to 0."""
         good = valid & np.isfinite(value) & np.isfinite(error)
         return cls(np.where(good, value, 0.0), np.where(good, error, 0.0), good, reason)

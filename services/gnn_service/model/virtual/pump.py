@@ -29,10 +29,11 @@ class PumpLeakage:
         if healthy is None:
             nothing = np.zeros(len(temperature))
             return Estimate.of(nothing, nothing, nothing > 0, "needs a commissioning baseline")
-        # The own baseline is taken as it stands: a slope learned elsewhere would add its own error.
-        slope = 0.0 if reference else parameters["slope_per_k"][0]
         expected = reference_flow(
-            np.asarray(healthy["flow"])[None, :], temperature[:, None], healthy["temperature_k"][0], slope
+            np.asarray(healthy["flow"])[None, :],
+            temperature[:, None],
+            healthy["temperature_k"][0],
+            parameters["slope_per_k"][0],
         )
         lost = 100.0 * leakage_fraction(flow, expected)
         usable = np.isfinite(lost)
@@ -45,7 +46,10 @@ class PumpLeakage:
         flow = load_flows(view)
         if not np.isfinite(flow).any():
             return None
-        centre = [float(np.exp(np.mean(np.log(column[np.isfinite(column)])))) if np.isfinite(column).any() else 0.0 for column in flow.T]
+        centre = [
+            float(np.exp(np.mean(np.log(column[np.isfinite(column)])))) if np.isfinite(column).any() else 0.0
+            for column in flow.T
+        ]
         return {"flow": centre, "temperature_k": [float(np.nanmean(view.overall("temperature")))], "centre": [0.0]}
 
 

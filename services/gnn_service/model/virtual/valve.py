@@ -21,7 +21,9 @@ class SwitchingDelay:
         settled = view.mean("pressure", after)
         delay = switching_delay(view.mean("pressure", switch), settled, switch.end_s - switch.start_s)
         valid = np.isfinite(delay) & (settled > 0)
-        return Estimate.of(delay, np.full_like(delay, parameters["error_s"][0]), valid, "pressure missing at the switch")
+        return Estimate.of(
+            delay, np.full_like(delay, parameters["error_s"][0]), valid, "pressure missing at the switch"
+        )
 
     def reference(self, view: CycleView, parameters: Parameters) -> Reference | None:
         delay = self.measure(view, parameters, None)
