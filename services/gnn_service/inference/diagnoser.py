@@ -134,6 +134,7 @@ class Diagnoser:
         kind = self.kind(machine)
         if baseline is not None:
             baseline.check(machine)
+            kind.sensors.check(baseline)
         used = baseline or kind.knowledge.reference
         grid = on_grid(machine, window)
         regime = kind.knowledge.regime

@@ -1,14 +1,14 @@
 """Commissioning: what healthy running of one machine looks like, and how far a window is from it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from gnn_service.core.errors import InvalidInputError
-from gnn_service.domain.machine import Machine
+from gnn_service.domain.machine import Finite, Machine
 from gnn_service.model.grid import CYCLE_STEPS, step_s
 from gnn_service.model.virtual.estimate import Parameters
 from gnn_service.model.virtual.registry import ESTIMATORS
@@ -37,9 +37,9 @@ class Baseline(BaseModel):
     machine: str
     origin: Literal["commissioning", "reference"] = "commissioning"
     windows: int = Field(ge=1, description="healthy windows it was learned from")
-    centre: dict[str, tuple[float | None, ...]]
-    scale: dict[str, float]
-    virtual: dict[str, dict[str, list[float]]] = Field(default_factory=dict)
+    centre: Annotated[dict[str, tuple[Finite | None, ...]], Field(min_length=1)]
+    scale: dict[str, Finite]
+    virtual: dict[str, dict[str, Annotated[list[Finite], Field(min_length=1)]]] = Field(default_factory=dict)
 
     def arrays(self, machine: Machine) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Centre (S, CYCLE_STEPS) and scale (S,) in the machine's order; NaN and 1 where a sensor is not in it."""

@@ -75,7 +75,8 @@ def data_quality(machine: Machine, grid: NDArray[np.float32]) -> DataQuality:
 
 def too_short(machine: Machine, grid: NDArray[np.float32]) -> str:
     """Why the window cannot be diagnosed at all; empty when it can."""
-    steps = int(np.isfinite(grid).any(0).sum())
+    seen = [row for row, s in enumerate(machine.sensors) if s.role is not SensorRole.DERIVED]
+    steps = int(np.isfinite(grid[seen]).any(0).sum())
     if steps >= LEAST_COVERAGE * CYCLE_STEPS:
         return ""
     covered, whole = steps * step_s(machine), window_length_s(machine)

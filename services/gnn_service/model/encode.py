@@ -190,7 +190,7 @@ def sensor_channels(machine: Machine, grids: NDArray[np.float32], baseline: Base
 
 
 def local_level(machine: Machine, grids: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The level around each step, (W, S, T): mean of the nearest plateau of the duty cycle, else of the whole window."""
+    """The level around each step, (W, S, T): mean of the nearest plateau of the cycle, else of the whole window."""
     plateaus = machine.duty_cycle.of_kind("plateau") if machine.duty_cycle else ()
     step = step_s(machine)
     spans = [(round(p.start_s / step), round(p.end_s / step)) for p in plateaus] or [(0, grids.shape[-1])]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gnn_service.core.errors import InvalidInputError
 from gnn_service.domain.machine import Machine
 from gnn_service.model.baseline import Baseline
 from gnn_service.model.grid import step_s
@@ -71,7 +72,7 @@ class VirtualSensors:
 
     @classmethod
     def of(cls, machine: Machine, calibrations: Mapping[str, Calibration]) -> "VirtualSensors":
-        """Bind a machine; where nothing was calibrated for it, the defaults of the class hold and no levels are read."""
+        """Bind a machine; where nothing was calibrated for it, the class's defaults hold and no levels are read."""
         bindings = bind(machine)
         complete = {b.key: calibrations.get(b.key) or Calibration(ESTIMATORS[b.sensor.id].defaults()) for b in bindings}
         return cls(machine, bindings, complete)
@@ -80,6 +81,17 @@ class VirtualSensors:
     def parameters(self) -> dict[str, Parameters]:
         """Constants by virtual sensor key, as `fit_baseline` wants them."""
         return {key: calibration.parameters for key, calibration in self.calibrations.items()}
+
+    def check(self, baseline: Baseline) -> None:
+        """Raise InvalidInputError when a baseline's virtual part is not of these virtual sensors."""
+        for binding in self.bindings:
+            given = baseline.virtual.get(binding.key)
+            sizes = ESTIMATORS[binding.sensor.id].reference_sizes(binding.duty)
+            if given is not None and {name: len(values) for name, values in given.items()} != dict(sizes):
+                wanted = ", ".join(f"{name} ({size})" for name, size in sizes.items())
+                raise InvalidInputError(
+                    f"must hold {wanted}; commission again", where=f"baseline.virtual.{binding.key}"
+                )
 
     def read(self, grids: NDArray[np.float32], baseline: Baseline | None) -> tuple[Evidence, ...]:
         """Measure W windows (W, S, T) with the machine's own baseline, where there is one."""

@@ -75,8 +75,9 @@ class SensorEncoder(nn.Module):
 
 
 class SensorPooling(nn.Module):
-    """The sensors of a component -> its state, by attention with several learned queries (Lee et al., *Set
-    Transformer*, 2019). Masked sensors take no part; a component without sensors gets zeros.
+    """The sensors of a component -> its state, by attention with several learned queries.
+
+    After Lee et al., *Set Transformer*, 2019. Masked sensors take no part; a component without sensors gets zeros.
 
     Shapes: (B, S, D), (B, N, S) -> (B, N, D).
     """

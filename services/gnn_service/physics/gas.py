@@ -14,7 +14,7 @@ REFERENCE_TEMPERATURE_K = 293.15
 
 def charge_at(charge_pa: ArrayLike, temperature_k: ArrayLike) -> NDArray[np.float64]:
     """Charge pressure at gas temperature, Pa: p_T = p T / 293.15 K (Gay-Lussac, gas filling the whole shell)."""
-    return np.asarray(charge_pa, float) * np.asarray(temperature_k, float) / REFERENCE_TEMPERATURE_K
+    return np.asarray(np.asarray(charge_pa, float) * np.asarray(temperature_k, float) / REFERENCE_TEMPERATURE_K)
 
 
 def gas_volume(

@@ -1,6 +1,5 @@
 """The state of a training run on disk: tensors in safetensors, the rest in JSON, replaced in one move."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ def save_checkpoint(path: Path, state: Checkpoint) -> None:
     partial = path.with_suffix(".partial")
     contiguous = {name: value.detach().cpu().clone().contiguous() for name, value in (tensors | moments).items()}
     safetensors.torch.save_file(contiguous, partial, metadata={META: orjson.dumps(meta).decode()})
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def load_checkpoint(path: Path) -> Checkpoint | None:

@@ -43,7 +43,7 @@ Say = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a cross-validation does. ``commission`` counts healthy cycles of each scored part, ``seconds`` their time."""
+    """What a cross-validation does; ``commission`` counts the healthy cycles of a baseline, ``seconds`` their time."""
 
     recipe: Recipe
     seeds: int = 1

@@ -52,7 +52,8 @@ def select(
     note = ""
     if (trained & kept).any():
         groups = len(np.unique(candidates.group)) if len(candidates) else 0
-        note = f"the bundle was trained on {int((trained & kept).sum())} of these windows; scoring the {groups} groups held out"
+        known = int((trained & kept).sum())
+        note = f"the bundle was trained on {known} of these windows; scoring the {groups} groups held out"
     if not len(candidates):
         raise InvalidInputError("the bundle was trained on all of these windows; nothing is left to score")
     source, rest = None, np.ones(len(candidates), bool)
@@ -77,7 +78,7 @@ def matching(windows: WindowSet, only: Mapping[str, str]) -> NDArray[np.bool_]:
 
 
 async def evaluate(diagnoser: Diagnoser, selection: Selection, tick: Tick | None = None) -> Scored:
-    """Answers and rows: fused, the network alone and the estimators alone, for every failure mode that can be scored."""
+    """Answers and rows: fused, the network alone, the estimators alone, for every failure mode that can be scored."""
     source = selection.commissioning
     machine = selection.scored.machine
     baseline = None if source is None else diagnoser.baseline_of(machine, source.windows)

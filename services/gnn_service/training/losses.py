@@ -49,7 +49,7 @@ def make_targets(structure: Structure, levels: Mapping[str, NDArray[np.int64]], 
 
 
 def balanced_weights(level: NDArray[np.int64], relief: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Weight of each example: inverse to the root of its cell's size, cell = level x operating mode; mean 1, 0 = unknown."""
+    """Weight of each example: inverse to the root of its cell's size, cell = level x mode; mean 1, 0 = unknown."""
     known = level != UNKNOWN
     cell = np.where(known, level * 2 + relief, -1)
     _, inverse, counts = np.unique(cell, return_inverse=True, return_counts=True)

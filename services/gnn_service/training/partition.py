@@ -53,7 +53,7 @@ def reserved_for_commissioning(windows: WindowSet, count: int) -> NDArray[np.int
 
 
 def overlaps(windows: WindowSet, trained: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
-    """Windows whose group holds a window from these stretches of time, (W,): a group is trained on whole or not at all."""
+    """Windows whose group holds a window from these stretches, (W,): a group is trained on whole or not at all."""
     middle = np.array([(w.start + w.end) / 2 for w in windows.windows])
     hit = np.zeros(len(windows), bool)
     for start, end in trained:

@@ -1,8 +1,11 @@
 """Gas charge of an accumulator from the oil it exchanges at load steps and while the pump fills it."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
+from gnn_service.domain.machine import DutyCycle
 from gnn_service.model.virtual.estimate import Estimate, Parameters, Reference
 from gnn_service.model.virtual.view import CycleView
 from gnn_service.physics.gas import filling_deficit, gas_volume
@@ -49,13 +52,16 @@ class GasCharge:
         best = GRID[cost.argmin(1)]
         return Estimate.of(best, np.maximum(spread, 0.5), np.asarray(valid.any(1)), "no load step or filling to read")
 
+    def reference_sizes(self, duty: DutyCycle) -> Mapping[str, int]:
+        return {"centre": 1}
+
     def reference(self, view: CycleView, parameters: Parameters) -> Reference | None:
         charge = self.measure(view, parameters, None)
         return {"centre": [float(np.median(charge.value[charge.valid]))]} if charge.valid.any() else None
 
 
 def events(view: CycleView) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """What is observed, (W, J+1): exchanged volume of J load steps in L/min s, start deficit in bar s; and its validity."""
+    """What is observed, (W, J+1), and its validity: J exchanged volumes in L/min s, then the start deficit in bar s."""
     pressure, flow = view.plateaus("pressure"), view.plateaus("flow") / LITRE_PER_MINUTE
     raw = view.values["flow"] / LITRE_PER_MINUTE
     relief = pressure > RELIEF_BAND * pressure[:, :1]

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gnn_service.domain.machine import DutyCycle
 from gnn_service.model.virtual.view import CycleView
 
 Z90 = 1.645
@@ -48,6 +49,10 @@ class Estimator(Protocol):
 
     def measure(self, view: CycleView, parameters: Parameters, reference: Reference | None) -> Estimate:
         """Estimate W windows."""
+        ...
+
+    def reference_sizes(self, duty: DutyCycle) -> Mapping[str, int]:
+        """How many numbers a reference holds under each name, for this duty cycle."""
         ...
 
     def reference(self, view: CycleView, parameters: Parameters) -> Reference | None:

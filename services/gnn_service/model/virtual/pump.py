@@ -1,8 +1,11 @@
 """Internal leakage of a pump from the flow that arrives on the load plateaus."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
+from gnn_service.domain.machine import DutyCycle
 from gnn_service.model.virtual.estimate import Estimate, Parameters, Reference
 from gnn_service.model.virtual.view import CycleView
 from gnn_service.physics.pumps import leakage_fraction, reference_flow
@@ -41,6 +44,9 @@ class PumpLeakage:
         value = np.where(usable, lost, 0.0).sum(1) / np.maximum(count, 1)
         error = parameters["error_percent"][0] * np.sqrt(2.0 / np.maximum(count, 1))
         return Estimate.of(value, error, count > 0, "no load plateau with flow")
+
+    def reference_sizes(self, duty: DutyCycle) -> Mapping[str, int]:
+        return {"flow": len(duty.of_kind("plateau")), "temperature_k": 1, "centre": 1}
 
     def reference(self, view: CycleView, parameters: Parameters) -> Reference | None:
         flow = load_flows(view)

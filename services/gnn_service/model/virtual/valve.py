@@ -1,7 +1,10 @@
 """Switching delay of a valve from the pressure behind it."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from gnn_service.domain.machine import DutyCycle
 from gnn_service.model.virtual.estimate import Estimate, Parameters, Reference
 from gnn_service.model.virtual.view import CycleView
 from gnn_service.physics.valves import switching_delay
@@ -24,6 +27,9 @@ class SwitchingDelay:
         return Estimate.of(
             delay, np.full_like(delay, parameters["error_s"][0]), valid, "pressure missing at the switch"
         )
+
+    def reference_sizes(self, duty: DutyCycle) -> Mapping[str, int]:
+        return {"centre": 1}
 
     def reference(self, view: CycleView, parameters: Parameters) -> Reference | None:
         delay = self.measure(view, parameters, None)
