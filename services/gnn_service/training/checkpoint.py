@@ -17,7 +17,7 @@ META = "state"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A run after one epoch. ``optimizer`` is AdamW's state dictionary."""
+    """A run after one epoch. ``optimizer`` is AdamW's state dictionary; ``fingerprint`` names the run it belongs to."""
 
     epoch: int
     steps: int
@@ -27,6 +27,7 @@ class Checkpoint:
     network: dict[str, Tensor]
     best: dict[str, Tensor]
     optimizer: dict[str, Any]
+    fingerprint: str
 
 
 def save_checkpoint(path: Path, state: Checkpoint) -> None:
@@ -44,6 +45,7 @@ def save_checkpoint(path: Path, state: Checkpoint) -> None:
         "best_epoch": state.best_epoch,
         "history": state.history,
         "param_groups": state.optimizer["param_groups"],
+        "fingerprint": state.fingerprint,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
@@ -52,23 +54,33 @@ def save_checkpoint(path: Path, state: Checkpoint) -> None:
     partial.replace(path)
 
 
-def load_checkpoint(path: Path) -> Checkpoint | None:
-    """The checkpoint at ``path``, None where there is none. Raises InvalidInputError when it is damaged."""
+def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
+    """The checkpoint at ``path``, None where there is none.
+
+    Raises InvalidInputError when it is damaged, or belongs to a run with another fingerprint.
+    """
     if not path.exists():
         return None
     try:
         with safetensors.safe_open(path, framework="pt") as stored:
             meta = orjson.loads(stored.metadata()[META])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, TypeError, orjson.JSONDecodeError) as error:
-        raise InvalidInputError(
-            "the checkpoint is damaged; delete it to train from the start", where=str(path)
-        ) from error
-    state: dict[int, dict[str, Tensor]] = {}
+        found = _checkpoint(meta, tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        detail = "the checkpoint is damaged; delete it to train from the start"
+        raise InvalidInputError(detail, where=str(path)) from error
+    if found.fingerprint != fingerprint:
+        detail = "the checkpoint belongs to another recipe, architecture or data; delete it to train from the start"
+        raise InvalidInputError(detail, where=str(path))
+    return found
+
+
+def _checkpoint(meta: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
+    moments: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, index, moment = name.split(".", 2)
-            state.setdefault(int(index), {})[moment] = value
+            moments.setdefault(int(index), {})[moment] = value
     return Checkpoint(
         epoch=meta["epoch"],
         steps=meta["steps"],
@@ -77,7 +89,8 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
         history=meta["history"],
         network=_part(tensors, "network."),
         best=_part(tensors, "best."),
-        optimizer={"state": state, "param_groups": meta["param_groups"]},
+        optimizer={"state": moments, "param_groups": meta["param_groups"]},
+        fingerprint=meta["fingerprint"],
     )
 
 

@@ -1,17 +1,20 @@
 """One training run: seeded, with early stopping on validation groups, resumable after a kill."""
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn_service.core.errors import InvalidInputError
 from gnn_service.model.encode import Structure, Vocabulary
 from gnn_service.model.heads import Answers
 from gnn_service.model.judge import level_probabilities, severities_of
@@ -115,6 +118,8 @@ def fit_network(
     """Train until validation stops improving; the best epoch's weights are returned.
 
     With ``checkpoint`` the state after each epoch is kept there and a run that was killed goes on where it was.
+    ``progress`` hears of each epoch after that. Raises InvalidInputError when no validation window has a known level,
+    when training diverges, and for a checkpoint that is damaged or of another run.
     """
     torch.manual_seed(recipe.seed)
     network = MachineNetwork(vocabulary, architecture).to(recipe.device)
@@ -122,10 +127,14 @@ def fit_network(
         network.load_state_dict(initial)
     learn = [Batchable.of(examples) for examples in train]
     check = [Batchable.of(examples) for examples in validation]
+    if not any(bool(part.targets["weight"].any()) for part in check):
+        raise InvalidInputError("no validation window has a known level; give more groups with truth")
     run = _Run(network, learn, check, recipe)
     start = 0
-    if checkpoint is not None and (found := load_checkpoint(checkpoint)) is not None:
-        start = run.restore(found)
+    if checkpoint is not None:
+        run.fingerprint = fingerprint_of(network, recipe, train, validation)
+        if (found := load_checkpoint(checkpoint, run.fingerprint)) is not None:
+            start = run.restore(found)
     for epoch in range(start, recipe.epochs):
         if epoch - run.fitted.best_epoch > recipe.patience and run.fitted.best_epoch >= 0:
             break
@@ -137,6 +146,24 @@ def fit_network(
     return run.finish()
 
 
+def fingerprint_of(
+    network: MachineNetwork, recipe: Recipe, train: Sequence[Examples], validation: Sequence[Examples]
+) -> str:
+    """Names a run by all that its weights depend on: the network as it begins, the recipe, and every example."""
+    facts = {**asdict(recipe), "architecture": network.architecture.to_dict(), "words": asdict(network.vocabulary)}
+    digest = hashlib.sha256(orjson.dumps({name: value for name, value in facts.items() if name != "device"}))
+    for _, value in sorted(network.state_dict().items()):
+        digest.update(value.detach().cpu().numpy().tobytes())
+    for examples in (*train, *validation):
+        digest.update(examples.structure.machine.fingerprint.encode())
+        arrays: dict[str, NDArray[Any]] = {**examples.structure.arrays, **examples.arrays}
+        arrays |= {**examples.levels, "row": examples.row}
+        for name, array in sorted(arrays.items()):
+            digest.update(f"{name}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
 class _Run:
     """The moving parts of one training run."""
 
@@ -145,6 +172,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
         self.steps = sum(math.ceil(len(np.unique(b.examples.row)) / recipe.batch_size) for b in learn) * recipe.epochs
         self.done = 0
+        self.fingerprint = ""
         self.fitted = Fitted(network)
         self.best = copy.deepcopy(network.state_dict())
 
@@ -164,6 +192,8 @@ class _Run:
             for name, value in self._step(self.learn[kind], rows, generator).items():
                 totals[name] = totals.get(name, 0.0) + value / len(batches)
         score = validation_loss(self.network, self.check, self.recipe.device)
+        if not math.isfinite(score):
+            raise InvalidInputError(f"training diverged in epoch {epoch + 1}; lower the learning rate")
         row = {"epoch": float(epoch), **totals, "validation": score, "learning_rate": self._rate()}
         self.fitted.history.append(row)
         if score < self.fitted.best_loss:
@@ -201,6 +231,7 @@ class _Run:
             network=self.network.state_dict(),
             best=self.best,
             optimizer=self.optimizer.state_dict(),
+            fingerprint=self.fingerprint,
         )
 
     def restore(self, found: Checkpoint) -> int:
@@ -213,6 +244,7 @@ class _Run:
         return found.epoch + 1
 
     def finish(self) -> Fitted:
+        """The network with the weights of its best epoch."""
         self.network.load_state_dict(self.best)
         self.network.eval()
         return self.fitted

@@ -1,0 +1,155 @@
+"""A small recording of the hydraulic rig, made up from the physics that its virtual sensors read.
+
+Blocks of cycles at one state each; the cooler's level changes between long stretches, the other faults from block to
+block. Every cycle of one seed is the same whatever else is asked for, so recordings can be compared cycle by cycle.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnn_service.domain.recording import MICROSECONDS, Readings, Recording, Truth
+from gnn_service.domain.shipped import RIG, shipped_machine
+from gnn_service.model.encode import Structure, Vocabulary
+from gnn_service.model.network import Architecture
+from gnn_service.physics.gas import filling_deficit, gas_volume
+from gnn_service.training.dataset import WindowSet, window_set
+from gnn_service.training.fit import vocabulary_of
+
+TINY = Architecture(sensor_width=8, width=16, attention_heads=2, queries=1, layers=1)
+PERIOD_S = 60
+EPOCH = 1_577_836_800 * MICROSECONDS
+COMPONENTS = ("cooler", "valve", "pump", "accumulator")
+LABELS = {"cooler": (100, 20, 3), "valve": (100, 90, 80, 73), "pump": (0, 1, 2), "accumulator": (130, 115, 100, 90)}
+
+BAR = 1e5
+LITRE_PER_MINUTE = 1e-3 / 60
+PRESSURE = np.array([190.0, 151.0, 147.0, 141.0, 155.0, 161.0])
+PLATEAUS = ((0, 9), (9, 19), (19, 29), (29, 39), (39, 49), (49, 60))
+OIL_C = (36.0, 45.0, 55.0)
+SWITCHING_DELAY_S = (0.30, 0.37, 0.48, 0.61)
+LOST_PERCENT = (0.0, 3.0, 4.3)
+CHARGE_BAR = (130.0, 115.0, 100.0, 90.0)
+LOAD_FLOW = np.array([0.0, 7.7, 7.5, 7.2, 7.8, 8.0])
+FLOW_SLOPE_PER_K = -0.002
+SHELL_M3 = 0.55e-3
+EXPONENT = 1.2
+FILL_DELAY_S = 0.12
+SWITCH_FRACTION = 0.2
+
+# What happens to valve, pump and accumulator from block to block while the cooler stays as it is.
+STATES = (
+    (0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1),
+    (0, 0, 0), (2, 0, 0), (0, 2, 0), (0, 0, 2),
+    (0, 0, 0), (3, 0, 0), (0, 0, 3), (0, 0, 0),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Block:
+    """Cycles run in one state: levels of cooler, valve, pump and accumulator."""
+
+    levels: tuple[int, int, int, int]
+    cycles: int = 4
+
+
+def rig_blocks(coolers: Sequence[int] = (2, 0), cycles: int = 4) -> list[Block]:
+    """Every fault at every level, and four healthy blocks, under each cooler level in turn."""
+    return [Block((cooler, *state), cycles) for cooler in coolers for state in STATES]
+
+
+def rig_recording(
+    blocks: Sequence[Block] | None = None, *, seed: int = 0, truth: bool = True, rate_hz: int = 1
+) -> Recording:
+    """The recording of some blocks, `rig_blocks()` by default; the first cycle of each block is not settled."""
+    chosen = rig_blocks() if blocks is None else blocks
+    machine = shipped_machine(RIG)
+    levels = np.repeat([b.levels for b in chosen], [b.cycles for b in chosen], axis=0)
+    count = len(levels)
+    values = np.stack([rig_cycle(tuple(row), seed, cycle) for cycle, row in enumerate(levels)])  # (C, S, 60)
+    values = np.repeat(values, rate_hz, axis=2)
+    step = MICROSECONDS // rate_hz
+    times = EPOCH + np.arange(count * PERIOD_S * rate_hz, dtype=np.int64) * step
+    readings = Readings(
+        times=times,
+        sensors=machine.sensor_ids,
+        values=np.ascontiguousarray(values.transpose(0, 2, 1).reshape(-1, values.shape[1])),
+        cycle=np.repeat(np.arange(count), PERIOD_S * rate_hz),
+    )
+    return Recording(machine, readings, _truth(chosen, levels) if truth else None, {"source": "made up", "seed": seed})
+
+
+def _truth(blocks: Sequence[Block], levels: NDArray[np.int64]) -> Truth:
+    machine = shipped_machine(RIG)
+    count, width = len(levels), len(COMPONENTS)
+    modes = [machine.modes_of(component)[0] for component in COMPONENTS]
+    block = np.repeat([f"block-{k:03d}" for k in range(len(blocks))], [b.cycles for b in blocks])
+    settled = np.concatenate([np.arange(b.cycles) > 0 for b in blocks])
+    start = np.repeat(EPOCH + np.arange(count, dtype=np.int64) * PERIOD_S * MICROSECONDS, width)
+    fault = [[mode.id if level else "" for mode, level in zip(modes, row, strict=True)] for row in levels]
+    severity = [[mode.levels[level].severity for mode, level in zip(modes, row, strict=True)] for row in levels]
+    extra = {name: np.repeat(np.array(LABELS[name])[levels[:, k]], width) for k, name in enumerate(COMPONENTS)}
+    return Truth(
+        start=start,
+        end=start + PERIOD_S * MICROSECONDS,
+        component=np.tile(np.array(COMPONENTS), count),
+        fault=np.array(fault).reshape(-1),
+        severity=np.array(severity, np.float32).reshape(-1),
+        group=np.repeat(block, width),
+        extra={**extra, "stable": np.repeat(settled, width), "cycle": np.repeat(np.arange(count), width)},
+    )
+
+
+def rig_cycle(levels: tuple[int, ...], seed: int, cycle: int) -> NDArray[np.float32]:
+    """One cycle in the machine's units, (S, 60): plateaus, load steps, switching and filling of the accumulator."""
+    random = np.random.default_rng([seed, cycle])
+    cooler, valve, pump, accumulator = levels
+    oil = OIL_C[cooler] + random.normal(0, 1.0)
+    plateau_flow = LOAD_FLOW * np.exp(FLOW_SLOPE_PER_K * (oil - OIL_C[0])) * (1 - LOST_PERCENT[pump] / 100)
+    volume = gas_volume(PRESSURE * BAR, CHARGE_BAR[accumulator] * BAR, oil + 273.15, shell_m3=SHELL_M3, exponent=EXPONENT)
+    ps1, fs1, ps2 = np.zeros(PERIOD_S), np.zeros(PERIOD_S), np.zeros(PERIOD_S)
+    for k, (first, last) in enumerate(PLATEAUS):
+        ps1[first:last], fs1[first:last] = PRESSURE[k], plateau_flow[k]
+        ps2[first:last] = PRESSURE[k] - 20.0 if k else 0.0
+        if k > 1:
+            fs1[first] += (volume[k] - volume[k - 1]) / LITRE_PER_MINUTE
+            fs1[first] += SWITCH_FRACTION * (plateau_flow[k - 1] - plateau_flow[k])
+    ps2[9] = ps2[13] * (1 - SWITCHING_DELAY_S[valve])
+    filling = filling_deficit(
+        PRESSURE[-1] * BAR, PRESSURE[0] * BAR, CHARGE_BAR[accumulator] * BAR, oil + 273.15,
+        flow_m3s=plateau_flow[1] * LITRE_PER_MINUTE, shell_m3=SHELL_M3, exponent=EXPONENT,
+    )  # fmt: skip
+    ps1[0] = PRESSURE[0] - FILL_DELAY_S * (PRESSURE[0] - PRESSURE[-1]) - float(filling) / BAR
+    ones = np.ones(PERIOD_S)
+    values = {
+        "PS1": (ps1, 0.05), "PS2": (ps2, 0.05), "PS3": (0.29 * fs1, 0.01), "PS4": (0.0 * ones, 0.01),
+        "PS5": ((9.9 - 0.4 * cooler) * ones, 0.01), "PS6": ((9.8 - 0.4 * cooler) * ones, 0.01),
+        "EPS1": (2300 + 8 * (ps1 - 140), 5.0), "FS1": (fs1, 0.01), "FS2": ((10.2 - 0.3 * cooler) * ones, 0.01),
+        "TS1": (oil * ones, 0.05), "TS2": ((oil + 5.5) * ones, 0.05), "TS3": ((oil + 3.0) * ones, 0.05),
+        "TS4": ((oil - 5.0 + 2.0 * cooler) * ones, 0.05), "VS1": (0.6 * ones, 0.01),
+        "CE": ((47.0, 28.0, 18.0)[cooler] * ones, 0.5), "CP": ((2.2, 1.8, 1.4)[cooler] * ones, 0.02),
+        "SE": (60.0 * (ps1 < 189), 0.5),
+    }  # fmt: skip
+    noise = random.normal(0, 1, (len(values), PERIOD_S))
+    order = shipped_machine(RIG).sensor_ids
+    rows = {name: mean + spread * noise[k] for k, (name, (mean, spread)) in enumerate(values.items())}
+    return np.stack([rows[sensor] for sensor in order]).astype(np.float32)
+
+
+@cache
+def rig_windows(coolers: tuple[int, ...] = (2, 0), cycles: int = 4, seed: int = 0) -> WindowSet:
+    """The windows of the recording of `rig_blocks`, shared by all that only read them."""
+    return window_set(rig_recording(rig_blocks(coolers, cycles), seed=seed))
+
+
+def rig_vocabulary() -> Vocabulary:
+    """The words of a network trained on the whole recording."""
+    return vocabulary_of([rig_windows()])
+
+
+def rig_structure() -> Structure:
+    """The rig in those words."""
+    return Structure(shipped_machine(RIG), rig_vocabulary())
