@@ -44,14 +44,15 @@ def filling_deficit(
 
     With constant pump flow Q the pressure P is reached at t(P) = (V(P_start) - V(P)) / Q, so the area between the
     end pressure and the rising pressure is the integral of t(P) dP (trapezoidal rule on ``points`` pressures).
-    Shapes broadcast.
+    Shapes broadcast; NaN where the flow is not positive.
     """
     start, end = np.asarray(start_pa, float), np.asarray(end_pa, float)
     fractions = np.linspace(0.0, 1.0, points)
     pressures = start[..., None] + (end - start)[..., None] * fractions
     charge, temperature = np.asarray(charge_pa, float)[..., None], np.asarray(temperature_k, float)[..., None]
     volumes = gas_volume(pressures, charge, temperature, shell_m3=shell_m3, exponent=exponent)
-    time = (volumes[..., :1] - volumes) / np.asarray(flow_m3s, float)[..., None]
+    flow = np.asarray(flow_m3s, float)[..., None]
+    time = (volumes[..., :1] - volumes) / np.where(flow > 0, flow, np.nan)
     weights = np.full(points, 1.0 / (points - 1))
     weights[[0, -1]] /= 2
     return np.asarray((time * weights).sum(-1) * (end - start))

@@ -24,8 +24,9 @@ class GasCharge:
     """Charge pressure at 20 degC, bar, by a grid search on the gas model with a soft-L1 cost.
 
     Events per cycle: the volume exchanged at each load step, m3, and the pressure-time deficit while filling, Pa s.
-    The parameters hold ``shell_m3``, ``exponent``, ``delay_s``, ``switch_fraction``, ``flow_factor`` and ``error``
-    (one standard error per event, in bar s and L/min s).
+    The parameters hold ``shell_m3``, ``exponent``, ``delay_s``, ``switch_fraction``, ``flow_factor`` and ``error``:
+    the standard errors of the load steps (one for each, or one for all of them) in L/min s, then that of the filling
+    in bar s. An event that cannot be read is left out, and the interval widens.
     """
 
     id = "gas_charge"
@@ -37,14 +38,17 @@ class GasCharge:
             "delay_s": [0.12],
             "switch_fraction": [0.2],
             "flow_factor": [1.0],
-            "error": [0.3, 0.3, 0.3, 0.3, 1.0],
+            "error": [0.3, 1.0],
         }
 
     def measure(self, view: CycleView, parameters: Parameters, reference: Reference | None) -> Estimate:
         seen, valid = events(view)
-        error = np.asarray(parameters["error"])
-        residual = (predict(view, GRID, parameters) - seen[:, None]) / error
-        cost = (2.0 * (np.sqrt(1.0 + np.where(valid[:, None], residual, 0.0) ** 2) - 1.0)).sum(-1)
+        expected = predict(view, GRID, parameters)
+        valid = valid & np.isfinite(expected).all(1)
+        *steps, filling = parameters["error"]
+        error = np.append(np.broadcast_to(steps, seen.shape[1] - 1), filling)
+        residual = np.where(valid[:, None], (expected - seen[:, None]) / error, 0.0)
+        cost = (2.0 * (np.sqrt(1.0 + residual**2) - 1.0)).sum(-1)
         weight = np.exp(-0.5 * (cost - cost.min(1, keepdims=True)))
         weight /= weight.sum(1, keepdims=True)
         mean = (weight * GRID).sum(1)
@@ -65,11 +69,13 @@ def events(view: CycleView) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     pressure, flow = view.plateaus("pressure"), view.plateaus("flow") / LITRE_PER_MINUTE
     raw = view.values["flow"] / LITRE_PER_MINUTE
     relief = pressure > RELIEF_BAND * pressure[:, :1]
+    known = np.isfinite(pressure[:, 0])  # without the shut-off pressure, relief mode cannot be told
     observed, valid = [], []
     for before, after, at in step_table(view):
         around = raw[:, at : at + 3] - flow[:, after, None]
         observed.append((raw[:, at - 1] - flow[:, before] + around.sum(1)) * view.step_s)
-        valid.append(~(relief[:, before] | relief[:, after]) | (relief[:, before] & (after == pressure.shape[1] - 1)))
+        leaves_relief = relief[:, before] & (after == pressure.shape[1] - 1)
+        valid.append(known & ~relief[:, after] & (~relief[:, before] | leaves_relief))
     start = view.mean("pressure", view.duty.of_kind("start")[0])
     deficit = pressure[:, 0] - start
     observed.append(deficit / BAR)

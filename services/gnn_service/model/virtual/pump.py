@@ -43,20 +43,21 @@ class PumpLeakage:
         count = usable.sum(1)
         value = np.where(usable, lost, 0.0).sum(1) / np.maximum(count, 1)
         error = parameters["error_percent"][0] * np.sqrt(2.0 / np.maximum(count, 1))
-        return Estimate.of(value, error, count > 0, "no load plateau with flow")
+        return Estimate.of(value, error, count > 0, "no flow on a load plateau, or no oil temperature")
 
     def reference_sizes(self, duty: DutyCycle) -> Mapping[str, int]:
         return {"flow": len(duty.of_kind("plateau")), "temperature_k": 1, "centre": 1}
 
     def reference(self, view: CycleView, parameters: Parameters) -> Reference | None:
-        flow = load_flows(view)
-        if not np.isfinite(flow).any():
+        flow, temperature = load_flows(view), view.overall("temperature")
+        known = np.isfinite(temperature)
+        if not np.isfinite(flow[known]).any():
             return None
         centre = [
             float(np.exp(np.mean(np.log(column[np.isfinite(column)])))) if np.isfinite(column).any() else 0.0
-            for column in flow.T
+            for column in flow[known].T
         ]
-        return {"flow": centre, "temperature_k": [float(np.nanmean(view.overall("temperature")))], "centre": [0.0]}
+        return {"flow": centre, "temperature_k": [float(np.mean(temperature[known]))], "centre": [0.0]}
 
 
 def load_flows(view: CycleView) -> NDArray[np.float64]:
