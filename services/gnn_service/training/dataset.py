@@ -50,7 +50,16 @@ class WindowSet:
         )
 
     def join(self, other: "WindowSet") -> "WindowSet":
-        """These windows and those of another set of the same machine."""
+        """These windows and those of another set of the same machine.
+
+        Of the truth's own columns those that both have are kept. Raises InvalidInputError when sensors, failure modes
+        or duty cycle differ.
+        """
+        parts = [(m.sensor_ids, m.failure_modes, m.duty_cycle) for m in (self.machine, other.machine)]
+        if parts[0] != parts[1]:
+            raise InvalidInputError(
+                f"two recordings describe machine {self.machine.id} differently; give each its own id"
+            )
         return WindowSet(
             self.machine,
             self.windows + other.windows,
@@ -58,7 +67,7 @@ class WindowSet:
             np.concatenate([self.group, other.group]),
             np.concatenate([self.settled, other.settled]),
             {mode: np.concatenate([levels, other.levels[mode]]) for mode, levels in self.levels.items()},
-            {name: np.concatenate([column, other.extra[name]]) for name, column in self.extra.items()},
+            {name: np.concatenate([c, other.extra[name]]) for name, c in self.extra.items() if name in other.extra},
         )
 
     @property
@@ -79,12 +88,23 @@ class WindowSet:
         )
 
     def healthy(self, ignoring: frozenset[str] = frozenset()) -> NDArray[np.bool_]:
-        """Windows free of every fault but the ignored ones, (W,)."""
+        """Windows free of every fault but the ignored ones, (W,).
+
+        A mode that is known in some windows has to be known in a healthy one; without any truth all are healthy.
+        """
         free = np.ones(len(self), bool)
+        for mode in self.modes:
+            if mode.id not in ignoring:
+                free &= self.levels[mode.id] == 0
+        return free
+
+    def faulty(self, ignoring: frozenset[str] = frozenset()) -> NDArray[np.bool_]:
+        """Windows with a known fault other than the ignored ones, (W,)."""
+        ill = np.zeros(len(self), bool)
         for mode, levels in self.levels.items():
             if mode not in ignoring:
-                free &= levels <= 0
-        return free
+                ill |= levels > 0
+        return ill
 
     def column(self, key: str) -> NDArray[Any]:
         """A column of the truth, e.g. `cooler`, `group`. Raises InvalidInputError naming those there are."""
@@ -98,17 +118,21 @@ class WindowSet:
 
 
 def window_set(recording: Recording) -> WindowSet:
-    """Cut a recording into cycles and join each with its truth. Without truth every level is unknown."""
+    """Cut a recording into cycles and join each with its truth, by the middle of the cycle.
+
+    Where there is no truth, levels are unknown, a cycle is a group of its own, and it counts as settled unless other
+    cycles are marked. Raises InvalidRecordingError when there is no cycle.
+    """
     machine = recording.machine
     windows = tuple(cycle_windows(recording))
     if not windows:
-        raise InvalidRecordingError("the recording holds no complete cycle")
+        raise InvalidRecordingError("the recording holds no cycle; record at least one")
     grids = np.stack([on_grid(machine, window) for window in windows])
     middle = np.array([(w.start + w.end) / 2 for w in windows]) * MICROSECONDS
     levels = {mode.id: np.full(len(windows), UNKNOWN, np.int64) for mode in machine.failure_modes}
     group = np.array([f"cycle-{w.cycle if w.cycle is not None else k}" for k, w in enumerate(windows)])
     truth = recording.truth
-    if truth is None:
+    if truth is None or not len(truth.start):
         return WindowSet(machine, windows, grids, group, np.ones(len(windows), bool), levels, {})
     row_of = _join(truth.start, truth.end, middle)
     modes_on = {c.id: machine.modes_of(c.id) for c in machine.components}
@@ -122,9 +146,18 @@ def window_set(recording: Recording) -> WindowSet:
                 levels[mode.id][window] = 0
     known = first_row >= 0
     group = np.where(known, truth.group[first_row], group)
-    extra = {name: column[first_row] for name, column in truth.extra.items()}
-    settled = np.asarray(extra["stable"], bool) & known if "stable" in extra else np.ones(len(windows), bool)
+    extra = {name: _taken(column, first_row) for name, column in truth.extra.items()}
+    settled = np.ones(len(windows), bool)
+    if "stable" in truth.extra:
+        settled = np.asarray(truth.extra["stable"], bool)[first_row] & known
     return WindowSet(machine, windows, grids, group.astype(str), settled, levels, extra)
+
+
+def _taken(column: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Entries of a truth column, (W,); None where the row is -1, so that it equals no value that is asked for."""
+    if (rows >= 0).all():
+        return column[rows]
+    return np.array([column[row] if row >= 0 else None for row in rows], dtype=object)
 
 
 def nearest_level(mode: FailureMode, severity: float) -> int:
@@ -141,16 +174,27 @@ def commissioning_rows(windows: WindowSet, count: int | None = None, seconds: fl
     fit = windows.healthy(windows.constant_modes()) & windows.settled
     found = np.flatnonzero(fit)
     if count is None:
-        length = np.array([windows.windows[i].end - windows.windows[i].start for i in found])
-        tick = np.array([np.median(np.diff(windows.windows[i].times)) for i in found])
-        total = np.cumsum(length + tick)
-        count = int(np.searchsorted(total, seconds or 0.0) + 1)
+        total = np.cumsum([_duration_s(windows.windows[i]) for i in found])
+        # Times are seconds since 1970: their differences are only good to a microsecond.
+        count = int(np.searchsorted(total, (seconds or 0.0) - 1e-3)) + 1
+        if count > len(found):
+            there = f"{total[-1] if len(total) else 0.0:.0f} s in {len(found)} cycles"
+            raise InvalidInputError(
+                f"commissioning needs {seconds or 0.0:.0f} s of healthy and settled cycles, and there are {there}; "
+                "ask for less, or choose a part of the recording that has it"
+            )
     if len(found) < count:
         raise InvalidInputError(
             f"commissioning needs {count} healthy and settled windows, and there are {len(found)}; "
             "ask for fewer, or choose a part of the recording that has them"
         )
     return found[:count]
+
+
+def _duration_s(window: Window) -> float:
+    """Time that a window stands for: its span and the tick of its last sample, s."""
+    tick = float(np.median(np.diff(window.times))) if len(window.times) > 1 else 0.0
+    return window.end - window.start + tick
 
 
 def _join(start: NDArray[np.int64], end: NDArray[np.int64], middle: NDArray[np.float64]) -> Sequence[tuple[int, int]]:

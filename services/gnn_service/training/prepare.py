@@ -27,7 +27,8 @@ class Examples:
     """E training examples of one kind of machine: some windows appear with two baselines.
 
     ``arrays`` are the network's varying inputs (E, ...); ``row`` (E,) the window of each; ``levels`` maps modes to
-    (E,) levels, -1 where unknown or part of the regime that the baseline belongs to; ``support`` (E,).
+    (E,) levels, -1 where unknown or part of the regime that the baseline belongs to; ``physics`` maps modes to what
+    their virtual sensor says: probabilities (E, L), and where they are usable (E,).
     """
 
     structure: Structure
@@ -171,8 +172,8 @@ def _calibrate(binding: Binding, train: WindowSet, healthy_from: WindowSet) -> C
         reference = estimator.reference(binding.view(regime.source.grids[regime.healthy], step), parameters)
         commissioned.append(estimator.measure(binding.view(train.grids[regime.rows], step), parameters, reference))
         seen.append(level[regime.rows])
-    own_scale = fit_scale(_joined(commissioned), np.concatenate(seen), severities) if commissioned else scale
-    return Calibration(parameters, scale, own_scale)
+    own_scale = fit_scale(_joined(commissioned), np.concatenate(seen), severities) if commissioned else None
+    return Calibration(parameters, scale, (own_scale or scale) if scale else None)
 
 
 def _joined(estimates: list[Estimate]) -> Estimate:

@@ -17,12 +17,21 @@ MAD_TO_SD = 1.4826
 LEAST_SPREAD = 0.02
 """Smallest level spread, as a share of the distance between the outer levels."""
 
+LEAST_ERROR = 0.05
+"""Smallest standard error of a gas-charge event, in its unit."""
+
+LEAST_WINDOWS = 3
+"""Fewer healthy windows than this on a plateau make no line."""
+
 POLYTROPIC_EXPONENT = 1.2
 """Between isothermal (1.0) and adiabatic (1.4): one regime cannot identify it, so physics fixes it."""
 
 
 def fit_parameters(sensor: str, view: CycleView, level: NDArray[np.int64]) -> Parameters:
-    """Calibration of one virtual sensor from training windows with known levels (0 = healthy)."""
+    """Calibration of one virtual sensor from training windows with known levels (0 = healthy).
+
+    Where the windows hold nothing to fit, the defaults of its class.
+    """
     fits: dict[str, Callable[[CycleView, NDArray[np.int64]], Parameters]] = {
         "switching_delay": _fit_switching_delay,
         "pump_leakage": _fit_pump_leakage,
@@ -31,8 +40,11 @@ def fit_parameters(sensor: str, view: CycleView, level: NDArray[np.int64]) -> Pa
     return fits[sensor](view, level)
 
 
-def fit_scale(estimate: Estimate, level: NDArray[np.int64], severities: tuple[float, ...]) -> LevelScale:
-    """Median and robust spread of the estimate on each level; levels without windows are interpolated by severity."""
+def fit_scale(estimate: Estimate, level: NDArray[np.int64], severities: tuple[float, ...]) -> LevelScale | None:
+    """Median and robust spread of the estimate on each level; levels without windows are interpolated by severity.
+
+    None where fewer than two levels have two valid windows, or all lie on one value: it tells no levels apart.
+    """
     known, centres, spreads = [], [], []
     for index in range(len(severities)):
         values = estimate.value[estimate.valid & (level == index)]
@@ -41,6 +53,8 @@ def fit_scale(estimate: Estimate, level: NDArray[np.int64], severities: tuple[fl
             known.append(severities[index])
             centres.append(centre)
             spreads.append(MAD_TO_SD * float(np.median(np.abs(values - centre))))
+    if len(known) < 2 or max(centres) == min(centres):
+        return None
     floor = LEAST_SPREAD * (max(centres) - min(centres))
     pooled = max(float(np.median(spreads)), floor)
     # Every level has the same error up to chance, so the pooled spread bounds each from below.
@@ -61,13 +75,15 @@ def _fit_pump_leakage(view: CycleView, level: NDArray[np.int64]) -> Parameters:
     """Log flow of the leak-free windows is linear in oil temperature; one line, one intercept a plateau."""
     flow, temperature = load_flows(view), view.overall("temperature")
     healthy = (level == 0) & np.isfinite(temperature)
+    if not (np.isfinite(flow[healthy]).sum(0) >= LEAST_WINDOWS).any():
+        return ESTIMATORS["pump_leakage"].defaults()
     centre = float(temperature[healthy].mean())
     rise = temperature[healthy] - centre
     log_flow = np.log(flow[healthy])
     slopes, flows = [], []
     for column in log_flow.T:
         good = np.isfinite(column)
-        if good.sum() < 3:
+        if good.sum() < LEAST_WINDOWS:
             flows.append(0.0)
             continue
         slope, intercept = (
@@ -91,6 +107,10 @@ def _fit_gas_charge(view: CycleView, level: NDArray[np.int64]) -> Parameters:
     names = ("shell_m3", "delay_s", "switch_fraction", "flow_factor")
     scale = np.array([start[name][0] for name in names])
     seen, valid = accumulator.events(view)
+    # A missing plateau or temperature leaves nothing to compare an event with.
+    valid &= np.isfinite(accumulator.predict(view, np.full((len(level), 1), 100.0), start)[:, 0])
+    if not valid.any():
+        return start
     charges = np.linspace(130.0, 90.0, int(level.max()) + 1)
 
     def parameters(x: NDArray[np.float64], error: list[float]) -> Parameters:
@@ -107,8 +127,11 @@ def _fit_gas_charge(view: CycleView, level: NDArray[np.int64]) -> Parameters:
     for _ in range(2):
         found = least_squares(residuals, x, loss="soft_l1", bounds=(lower, upper), args=(error,))
         x = found.x
-        raw = np.where(valid, residuals(x, [1.0] * seen.shape[1]).reshape(seen.shape), np.nan)
-        error = [float(max(0.05, MAD_TO_SD * np.nanmedian(np.abs(column)))) for column in raw.T]
+        raw = np.abs(residuals(x, [1.0] * seen.shape[1]).reshape(seen.shape))
+        error = [
+            max(LEAST_ERROR, MAD_TO_SD * float(np.median(column[good]))) if good.any() else default
+            for column, good, default in zip(raw.T, valid.T, start["error"], strict=True)
+        ]
     return parameters(x, error)
 
 
