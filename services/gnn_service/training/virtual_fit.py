@@ -112,6 +112,7 @@ def _fit_gas_charge(view: CycleView, level: NDArray[np.int64]) -> Parameters:
     if not valid.any():
         return start
     charges = np.linspace(130.0, 90.0, int(level.max()) + 1)
+    unknown = accumulator.event_errors(start, seen.shape[1]).tolist()
 
     def parameters(x: NDArray[np.float64], error: list[float]) -> Parameters:
         chosen = {name: [float(v)] for name, v in zip(names, x[: len(names)] * scale, strict=True)}
@@ -130,7 +131,7 @@ def _fit_gas_charge(view: CycleView, level: NDArray[np.int64]) -> Parameters:
         raw = np.abs(residuals(x, [1.0] * seen.shape[1]).reshape(seen.shape))
         error = [
             max(LEAST_ERROR, MAD_TO_SD * float(np.median(column[good]))) if good.any() else default
-            for column, good, default in zip(raw.T, valid.T, start["error"], strict=True)
+            for column, good, default in zip(raw.T, valid.T, unknown, strict=True)
         ]
     return parameters(x, error)
 

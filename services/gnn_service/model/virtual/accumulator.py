@@ -45,9 +45,7 @@ class GasCharge:
         seen, valid = events(view)
         expected = predict(view, GRID, parameters)
         valid = valid & np.isfinite(expected).all(1)
-        *steps, filling = parameters["error"]
-        error = np.append(np.broadcast_to(steps, seen.shape[1] - 1), filling)
-        residual = np.where(valid[:, None], (expected - seen[:, None]) / error, 0.0)
+        residual = np.where(valid[:, None], (expected - seen[:, None]) / event_errors(parameters, seen.shape[1]), 0.0)
         cost = (2.0 * (np.sqrt(1.0 + residual**2) - 1.0)).sum(-1)
         weight = np.exp(-0.5 * (cost - cost.min(1, keepdims=True)))
         weight /= weight.sum(1, keepdims=True)
@@ -82,6 +80,12 @@ def events(view: CycleView) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     valid.append(deficit > FILLED)
     seen = np.stack(observed, axis=1)
     return np.nan_to_num(seen), np.stack(valid, axis=1) & np.isfinite(seen)
+
+
+def event_errors(parameters: Parameters, count: int) -> NDArray[np.float64]:
+    """Standard error of each of ``count`` events, (J+1,); one for all load steps is repeated for each."""
+    *steps, filling = parameters["error"]
+    return np.append(np.broadcast_to(steps, count - 1), filling)
 
 
 def step_table(view: CycleView) -> list[tuple[int, int, int]]:
