@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
@@ -18,6 +18,15 @@ class _Console(Console):
 
 
 out = _Console(highlight=False)
+PIPE_WIDTH = 132
+"""Columns of a table that nobody watches being drawn."""
+
+
+def print_table(table: RenderableType) -> None:
+    """A table as wide as the terminal, or wide enough for all of it in a pipe."""
+    out.print(table, width=None if out.is_terminal else PIPE_WIDTH, crop=out.is_terminal, soft_wrap=False)
+
+
 err = Console(stderr=True, highlight=False)
 
 

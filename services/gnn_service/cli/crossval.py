@@ -1,7 +1,7 @@
 """`gnn-service crossval`: how good is it on groups it has never seen, beside chance, baselines and ablations?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,14 +9,20 @@ from gnn_service.cli.console import out
 from gnn_service.cli.selection import (
     COMMISSION_HELP,
     ONLY_HELP,
+    claimed_folder,
     filtered,
     load_sets,
     parse_commission,
     parse_only,
     print_scores,
     shown_progress,
-    threads,
 )
+
+if TYPE_CHECKING:
+    from gnn_service.training.dataset import WindowSet
+    from gnn_service.training.loop import Recipe
+    from gnn_service.training.results import Report
+    from gnn_service.training.splits import Split
 
 app = typer.Typer(add_completion=False)
 
@@ -45,42 +51,58 @@ def crossval(
     """
     if (folds is None) == (hold_out is None):
         raise typer.BadParameter("give one of them", param_hint="--folds, --hold-out")
-    from gnn_service.core import devices
-    from gnn_service.core.config import load_settings
-    from gnn_service.core.errors import InvalidInputError
-    from gnn_service.recordings.staging import staged_folder
     from gnn_service.training import crossval as cv
-    from gnn_service.training import splits as cut
-    from gnn_service.training.report import write_report
-    from gnn_service.training.run import recipe_from
     from gnn_service.training.scoring import anomaly_scores
 
-    settings = load_settings(training={} if epochs is None else {"epochs": epochs})
-    recipe = recipe_from(settings.training, devices.resolve(settings.training.device, "torch", where="training.device"))
     cycles, seconds = parse_commission(commission)
-    threads()
+    recipe = _recipe(epochs)
+    windows = _one_machine(recordings, parse_only(only or ()))
+    options = cv.Options(recipe, seeds, cycles, seconds, hold_out is not None, baselines, ablations)
+    protocol = f"each {hold_out} held out" if hold_out else f"{folds} folds"
+    protocol += ", whole groups" + (f", commissioned with {commission}" if commission else "")
+    with claimed_folder(report_dir) as folder:
+        with shown_progress() as say:
+            found = cv.crossval(windows, _splits(windows, folds, hold_out, recipe.seed), options, say)
+        report = found.report(windows, protocol)
+        extra = {"anomaly": anomaly_scores(found.asked), "rul": None, "split_sha256": report.split_hash}
+        print_scores(report, extra, as_json)
+        if folder is not None:
+            _write(folder, report, found.splits)
+    if report_dir is not None and not as_json:
+        out.print(f"report in {report_dir}")
+
+
+def _recipe(epochs: int | None) -> "Recipe":
+    from gnn_service.core import devices
+    from gnn_service.core.config import load_settings
+    from gnn_service.training.run import recipe_from, use_all_cores
+
+    settings = load_settings(training={} if epochs is None else {"epochs": epochs}).training
+    use_all_cores()
+    return recipe_from(settings, devices.resolve(settings.device, "torch", where="training.device"))
+
+
+def _one_machine(recordings: list[Path], only: dict[str, str]) -> "WindowSet":
+    from gnn_service.core.errors import InvalidInputError
+
     _, sets = load_sets(recordings)
     if len(sets) != 1:
         raise InvalidInputError(f"these recordings are of {len(sets)} machines; cross-validate one machine at a time")
-    windows = filtered(sets[0], parse_only(only or ()))
-    if hold_out is not None:
-        column = windows.column(hold_out)
-        splits = cut.hold_out(column, windows.group, labels=windows.level_table(), key=hold_out, seed=recipe.seed)
-    else:
-        splits = cut.group_folds(windows.group, windows.level_table(), folds or 0, recipe.seed)
-    options = cv.Options(recipe, seeds, cycles, seconds, hold_out is not None, baselines, ablations)
-    with shown_progress() as say:
-        found = cv.crossval(windows, splits, options, say)
-    protocol = f"each {hold_out} held out" if hold_out else f"{folds} folds"
-    report = found.report(
-        windows, f"{protocol}, whole groups" + (f", commissioned with {commission}" if commission else "")
-    )
-    print_scores(
-        report, {"anomaly": anomaly_scores(found.asked), "rul": None, "split_sha256": report.split_hash}, as_json
-    )
-    if report_dir is not None:
-        with staged_folder(report_dir, overwrite=True) as folder:
-            cut.write_splits(folder / "splits.json", found.splits)
-            write_report(folder, report)
-        if not as_json:
-            out.print(f"report in {report_dir}")
+    return filtered(sets[0], only)
+
+
+def _splits(windows: "WindowSet", folds: int | None, hold_out: str | None, seed: int) -> "list[Split]":
+    from gnn_service.training import splits as cut
+
+    labels = windows.level_table()
+    if hold_out is None:
+        return cut.group_folds(windows.group, labels, folds or 0, seed)
+    return cut.hold_out(windows.column(hold_out), windows.group, labels=labels, key=hold_out, seed=seed)
+
+
+def _write(folder: Path, report: "Report", splits: "list[Split]") -> None:
+    from gnn_service.training.report import write_report
+    from gnn_service.training.splits import write_splits
+
+    write_splits(folder / "splits.json", splits)
+    write_report(folder, report)

@@ -10,6 +10,7 @@ from gnn_service.cli.console import out
 from gnn_service.cli.selection import (
     COMMISSION_HELP,
     ONLY_HELP,
+    claimed_folder,
     load_sets,
     note,
     parse_commission,
@@ -40,7 +41,6 @@ def evaluate(
     from gnn_service.core.errors import InvalidInputError
     from gnn_service.inference.diagnoser import Diagnoser
     from gnn_service.model.bundle import Bundle
-    from gnn_service.recordings.staging import staged_folder
     from gnn_service.training import evaluate as scoring
     from gnn_service.training.report import write_report
     from gnn_service.training.results import Report
@@ -59,17 +59,17 @@ def evaluate(
             async with Diagnoser.open(settings, loaded) as diagnoser:
                 return await scoring.evaluate(diagnoser, selection, lambda done, total: say("diagnosing", done, total))
 
-    asked, rows = asyncio.run(score())
-    if baselines:
-        with shown_progress() as say:
-            rows = [*rows, *scoring.rival_rows_of(selection, lambda name: say(name, 0, 0))]
-    title = f"bundle {loaded.version} on {selection.scored.machine.id}"
-    protocol = "groups the bundle has not seen" + (f", commissioned with {commission}" if commission else "")
-    report = Report(title, protocol, loaded.manifest["split_sha256"], tuple(rows))
-    extra = {"anomaly": anomaly_scores([asked]), "rul": None, "bundle": loaded.version, "note": selection.note}
-    print_scores(report, extra, as_json)
-    if report_dir is not None:
-        with staged_folder(report_dir, overwrite=True) as folder:
+    with claimed_folder(report_dir) as folder:
+        asked, rows = asyncio.run(score())
+        if baselines:
+            with shown_progress() as say:
+                rows = [*rows, *scoring.rival_rows_of(selection, lambda name: say(name, 0, 0))]
+        title = f"bundle {loaded.version} on {selection.scored.machine.id}"
+        protocol = "groups the bundle has not seen" + (f", commissioned with {commission}" if commission else "")
+        report = Report(title, protocol, loaded.manifest["split_sha256"], tuple(rows))
+        extra = {"anomaly": anomaly_scores([asked]), "rul": None, "bundle": loaded.version, "note": selection.note}
+        print_scores(report, extra, as_json)
+        if folder is not None:
             write_report(folder, report)
-        if not as_json:
-            out.print(f"report in {report_dir}")
+    if report_dir is not None and not as_json:
+        out.print(f"report in {report_dir}")

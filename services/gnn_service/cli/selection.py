@@ -81,30 +81,33 @@ def shown_progress() -> "Iterator[Callable[[str, int, int], None]]":
         yield say
 
 
+@contextmanager
+def claimed_folder(report_dir: Path | None) -> "Iterator[Path | None]":
+    """Claim a folder before long work starts, so that nobody waits for an hour to hear that it cannot be written."""
+    from gnn_service.recordings.staging import staged_folder
+
+    if report_dir is None:
+        yield None
+        return
+    with staged_folder(report_dir, overwrite=True) as folder:
+        yield folder
+
+
 def note(text: str) -> None:
     """A remark for the person who watches, on stderr."""
     if text:
         err.print(f"note: {text}", style="yellow")
 
 
-def threads() -> None:
-    """Give torch every core: training is one process."""
-    import os
-
-    import torch
-
-    torch.set_num_threads(os.cpu_count() or 1)
-
-
 def print_scores(report: Any, extra: Mapping[str, Any], as_json: bool) -> None:
     """A report as a table, or as JSON with what goes beside its components."""
-    from gnn_service.cli.console import out, print_json
+    from gnn_service.cli.console import out, print_json, print_table
     from gnn_service.training.report import table
     from gnn_service.training.results import scores_json
 
     if as_json:
         print_json({**scores_json(report), **extra})
         return
-    out.print(table(report))
+    print_table(table(report))
     for name, value in report.facts.items():
         out.print(f"{name}: {value}")

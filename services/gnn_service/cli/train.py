@@ -1,12 +1,15 @@
 """`gnn-service train`: recordings in, a bundle out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gnn_service.cli.console import out, print_json
-from gnn_service.cli.selection import ONLY_HELP, filtered, load_sets, parse_only, shown_progress, threads
+from gnn_service.cli.console import out, print_json, print_table
+from gnn_service.cli.selection import ONLY_HELP, filtered, load_sets, parse_only, shown_progress
+
+if TYPE_CHECKING:
+    from gnn_service.training.run import Trained
 
 app = typer.Typer(add_completion=False)
 
@@ -42,7 +45,7 @@ def train(
     recipe = run.recipe_from(
         settings.training, devices.resolve(settings.training.device, "torch", where="training.device")
     )
-    threads()
+    run.use_all_cores()
     initial = None if start is None else Bundle.load(start)
     sources, sets = load_sets(recordings)
     chosen = [filtered(windows, parse_only(only or ())) for windows in sets]
@@ -61,15 +64,18 @@ def train(
         trained.bundle.write(folder)
     if sample is not None:
         source = next(r for r in sources if r.machine.id == chosen[0].machine.id)
-        slice_ = run.sample_of(source, trained.parts[0], trained.splits[0].commissioning)
-        write_recording(slice_, sample, overwrite=overwrite)
-    metrics = trained.bundle.manifest["metrics"]
-    if as_json:
-        print_json(
-            {"bundle": str(out_dir), "version": trained.bundle.version, "run": str(trained.folder), "held_out": metrics}
-        )
-        return
+        held_out = run.sample_of(source, trained.parts[0], trained.splits[0].commissioning)
+        write_recording(held_out, sample, overwrite=overwrite)
+    _report(trained, out_dir, as_json=as_json)
+
+
+def _report(trained: "Trained", out_dir: Path, *, as_json: bool) -> None:
     from gnn_service.training.report import table
 
-    out.print(table(trained.report))
-    out.print(f"bundle {trained.bundle.version} in {out_dir}; run folder {trained.folder}")
+    version, folder = trained.bundle.version, str(trained.folder)
+    if as_json:
+        metrics = trained.bundle.manifest["metrics"]
+        print_json({"bundle": str(out_dir), "version": version, "run": folder, "held_out": metrics})
+        return
+    print_table(table(trained.report))
+    out.print(f"bundle {version} in {out_dir}; run folder {folder}")

@@ -175,7 +175,7 @@ class Phase(Part):
 class DutyCycle(Part):
     """What the machine repeats."""
 
-    period_s: Positive = Field(description="length of one cycle in seconds")
+    period_s: Positive = Field(le=604_800, description="length of one cycle in seconds, at most a week")
     phases: tuple[Phase, ...] = Field((), description="in the order of time, without overlap")
 
     def of_kind(self, kind: str) -> tuple[Phase, ...]:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from gnn_service.core.config import InferenceSettings, TrainingSettings
 from gnn_service.core.errors import InvalidInputError
@@ -41,6 +43,11 @@ class Trained:
     splits: tuple[Split, ...]
     parts: tuple[Partition, ...]
     folder: Path
+
+
+def use_all_cores() -> None:
+    """Give torch every core: training is one process, and nothing else runs in it."""
+    torch.set_num_threads(os.cpu_count() or 1)
 
 
 def recipe_from(settings: TrainingSettings, device: str) -> Recipe:
