@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from gnn_service.core.config import InferenceSettings
+from gnn_service.core.errors import InvalidInputError
 from gnn_service.domain.machine import FailureMode
 from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.inference.engine import Engine
@@ -31,12 +32,13 @@ from gnn_service.training.splits import Split, splits_sha256
 OURS = "fused"
 NETWORK = "network alone"
 PHYSICS = "estimators alone"
-ABLATIONS: dict[str, tuple[Architecture, Wiring]] = {
-    "network, no virtual sensors": (Architecture(use_evidence=False), "true"),
-    "network, no edges": (Architecture(), "none"),
-    "network, shuffled edges": (Architecture(), "shuffled"),
+ABLATIONS: dict[str, tuple[bool, Wiring]] = {
+    "network, no virtual sensors": (False, "true"),
+    "network, no edges": (True, "none"),
+    "network, shuffled edges": (True, "shuffled"),
 }
-"""Trained like ours but for one thing, and compared with the network alone: late fusion would hide the difference."""
+"""Whether virtual sensors are seen, and the edges. Trained like ours but for one thing, and compared with the network
+alone: late fusion would hide the difference."""
 
 Say = Callable[[str, int, int], None]
 
@@ -52,6 +54,7 @@ class Options:
     hold_out: bool = False
     baselines: bool = False
     ablations: bool = False
+    architecture: Architecture = field(default_factory=Architecture)
 
     @property
     def commissions(self) -> bool:
@@ -82,7 +85,8 @@ def crossval(windows: WindowSet, splits: Sequence[Split], options: Options, say:
     """Train and score every split. Chance, baselines and ablations see exactly the windows that ours does.
 
     With commissioning, the first healthy and settled cycles of what is scored (each held-out part by itself; in
-    folds the whole recording) make the baseline, and are neither trained on nor scored.
+    folds the whole recording) make the baseline, and are neither trained on nor scored. Raises InvalidInputError when
+    there are too few of them, or a split leaves a part empty.
     """
     found = Found()
     shared = None
@@ -94,6 +98,8 @@ def crossval(windows: WindowSet, splits: Sequence[Split], options: Options, say:
             scored = np.flatnonzero(split.part_of(windows.group) == "test")
             reserved = scored[commissioning_rows(windows.take(scored), options.commission, options.seconds)]
         part = partition(windows, split, reserved)
+        if not len(part.test):
+            raise InvalidInputError("every window held out makes the baseline; commission with less", where=split.name)
         if options.hold_out:
             part = Partition(part.train, part.validation, part.test, part.train)
         source = windows.take(reserved) if reserved is not None else None
@@ -117,13 +123,15 @@ def _fold(
     for seed in range(options.recipe.seed, options.recipe.seed + options.seeds):
         recipe = replace(options.recipe, seed=seed)
         with _timed(found, "training"):
-            model = fit_model([part], recipe, progress=_progress(say, f"{fold}, seed {seed}: training"))
+            told = _progress(say, f"{fold}, seed {seed}: training")
+            model = fit_model([part], recipe, options.architecture, progress=told)
         found.parameters = sum(p.numel() for p in model.network.parameters())
         with _timed(found, "asking"):
             asked = asyncio.run(_ask(model, part.test, source, say, f"{fold}: asking"))
         found.asked.append(asked)
         found.rows += _our_rows(asked, modes, fold, seed)
-        for name, (architecture, wiring) in ABLATIONS.items() if options.ablations else ():
+        for name, (use_evidence, wiring) in ABLATIONS.items() if options.ablations else ():
+            architecture = replace(options.architecture, use_evidence=use_evidence)
             with _timed(found, "ablations"):
                 told = _progress(say, f"{fold}, seed {seed}: {name}")
                 other = fit_model([part], recipe, architecture, wiring, progress=told)

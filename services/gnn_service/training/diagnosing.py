@@ -13,7 +13,7 @@ from gnn_service.domain.window import Window
 from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.recordings.windows import cycle_windows
 from gnn_service.training.dataset import commissioning_rows, window_set
-from gnn_service.training.scoring import CALLERS, Tick
+from gnn_service.training.scoring import CALLERS, Tick, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,7 @@ async def diagnose_all(diagnoser: Diagnoser, chosen: Chosen, tick: Tick | None =
             tick(done, len(chosen.windows))
         return answer
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(window)) for window in chosen.windows]
-    return [task.result() for task in tasks]
+    return await together(one(window) for window in chosen.windows)
 
 
 def _until(windows: Sequence[Window], index: int) -> float:

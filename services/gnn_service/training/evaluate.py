@@ -81,6 +81,8 @@ async def evaluate(diagnoser: Diagnoser, selection: Selection, tick: Tick | None
     """Answers and rows: fused, the network alone, the estimators alone, for every failure mode that can be scored."""
     source = selection.commissioning
     machine = selection.scored.machine
+    if not scored_modes(selection.scored):
+        raise InvalidInputError("no failure mode has a known and varying level here; nothing can be scored")
     baseline = None if source is None else diagnoser.baseline_of(machine, source.windows)
     asked = await ask(diagnoser, selection.scored, baseline, tick)
     kinds = {"fused": (OURS, Kind.OURS), "network": (NETWORK, Kind.ABLATION), "physics": (PHYSICS, Kind.ABLATION)}
@@ -91,9 +93,7 @@ async def evaluate(diagnoser: Diagnoser, selection: Selection, tick: Tick | None
             if probabilities is not None:
                 rows.append(row(selection.scored, mode, predictor, kind, probabilities, fold="held out"))
     if not rows:
-        raise InvalidInputError(
-            "no failure mode of the bundle has a known and varying level here; nothing can be scored"
-        )
+        raise InvalidInputError("the bundle speaks of none of the failure modes that vary here; nothing can be scored")
     return asked, rows
 
 
@@ -112,10 +112,12 @@ def rival_rows_of(selection: Selection, tick: Callable[[str], None] | None = Non
 
 
 def _same(value: Any, wanted: str) -> bool:
+    if isinstance(value, (bool, np.bool_)):
+        return wanted.lower() in (("true", "1") if value else ("false", "0"))
     try:
         return float(value) == float(wanted)
     except (TypeError, ValueError):
-        return str(value) == wanted
+        return value is not None and str(value) == wanted
 
 
 def _within(windows: WindowSet, spans: list[list[float]]) -> NDArray[np.bool_]:

@@ -168,7 +168,7 @@ def data_sha256(windows: WindowSet) -> str:
     digest = hashlib.sha256()
     arrays: list[NDArray[Any]] = [
         windows.grids,
-        windows.group.astype("S64"),
+        np.char.encode(windows.group, "utf-8").astype("S64"),
         *(windows.levels[m] for m in sorted(windows.levels)),
     ]
     for array in arrays:

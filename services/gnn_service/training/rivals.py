@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from gnn_service.domain.machine import FailureMode, SensorRole
 from gnn_service.model.baseline import robust_centre
+from gnn_service.model.judge import severities_of
 from gnn_service.training.baselines import BASELINES, make_baseline, stack_channels
-from gnn_service.training.dataset import WindowSet
+from gnn_service.training.dataset import UNKNOWN, WindowSet
 from gnn_service.training.partition import Partition
 from gnn_service.training.prepare import healthy_regimes
 from gnn_service.training.results import Kind, PredictorRow
@@ -34,27 +35,33 @@ def rival_rows(
     learn, groups = [part.train, part.validation], np.concatenate([part.train.group, part.validation.group])
     raw = np.concatenate([w.grids[:, use] for w in learn])
     test = part.test.grids[:, use]
-    inputs = {"": (raw, test)}
-    if centre is not None:
-        deviations = np.concatenate([own_deviation(w, part.healthy)[:, use] for w in learn])
-        inputs[", commissioned"] = (stack_channels(raw, deviations), stack_channels(test, test - centre[use]))
     for mode in modes:
+        inputs = {"": (raw, test)}
+        if centre is not None:
+            deviations = np.concatenate([own_deviation(w, part.healthy, mode.id)[:, use] for w in learn])
+            inputs[", commissioned"] = (stack_channels(raw, deviations), stack_channels(test, test - centre[use]))
         truth = np.concatenate([w.levels[mode.id] for w in learn])
+        known = truth != UNKNOWN
         for name in BASELINES:
             for suffix, (x, x_test) in inputs.items():
                 if name == CHANCE and suffix:
                     continue
                 if tick is not None:
                     tick(f"{name}{suffix}, {mode.component}")
-                fitted = make_baseline(name, len(mode.levels)).fit(x, truth, seed, groups)
+                fitted = make_baseline(name, len(severities_of(mode))).fit(x[known], truth[known], seed, groups[known])
                 kind = Kind.CHANCE if name == CHANCE else Kind.BASELINE
                 yield row(part.test, mode, name + suffix, kind, fitted.predict_proba(x_test), fold=fold, seed=seed)
 
 
-def own_deviation(windows: WindowSet, healthy_from: WindowSet) -> NDArray[np.float32]:
-    """Readings less the healthy centre of each window's own regime, (W, S, T); zero where there is none."""
+def own_deviation(windows: WindowSet, healthy_from: WindowSet, task: str = "") -> NDArray[np.float32]:
+    """Readings less the healthy centre of each window's own regime, (W, S, T); zero where there is none.
+
+    Regimes made by the failure mode ``task`` itself are passed over: which baseline fits would give its level away.
+    """
     deviation = np.zeros_like(windows.grids)
     for regime in healthy_regimes(windows, healthy_from):
+        if task in regime.constant:
+            continue
         centre, _ = robust_centre(windows.machine, regime.source.grids[regime.healthy])
         deviation[regime.rows] = windows.grids[regime.rows] - centre
     return deviation

@@ -1,21 +1,21 @@
 """Asking a model about windows, through the same path as the service, and lining its answers up with the truth."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gnn_service.core.errors import InvalidInputError
+from gnn_service.core.errors import GnnServiceError, InvalidInputError
 from gnn_service.domain.diagnosis import Diagnosis
 from gnn_service.domain.machine import FailureMode
 from gnn_service.domain.recording import MICROSECONDS
 from gnn_service.domain.window import Window
 from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.model.baseline import Baseline
-from gnn_service.model.judge import Judgement
+from gnn_service.model.judge import Judgement, severities_of
 from gnn_service.training.dataset import UNKNOWN, WindowSet
 from gnn_service.training.metrics import Predictions, score
 from gnn_service.training.results import Kind, PredictorRow
@@ -24,6 +24,7 @@ CALLERS = 32
 """Windows asked about at once: enough to fill the engine's batches."""
 
 Tick = Callable[[int, int], None]
+T = TypeVar("T")
 Probabilities = NDArray[np.float64]
 
 
@@ -67,20 +68,34 @@ async def ask(diagnoser: Diagnoser, windows: WindowSet, baseline: Baseline | Non
                 tick(done, len(windows))
             return diagnoser.conclude(prepared, outputs), diagnoser.judge(prepared, outputs)
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(window)) for window in windows.windows]
-    answers = [task.result() for task in tasks]
-    judged: dict[str, tuple[Judgement, ...]] = {}
+    answers = await together(one(window) for window in windows.windows)
+    judged: dict[str, list[Judgement]] = {}
     for _, judgements in answers:
         for judgement in judgements:
-            judged[judgement.mode.id] = (*judged.get(judgement.mode.id, ()), judgement)
-    return Asked(windows, tuple(diagnosis for diagnosis, _ in answers), judged)
+            judged.setdefault(judgement.mode.id, []).append(judgement)
+    diagnoses = tuple(diagnosis for diagnosis, _ in answers)
+    return Asked(windows, diagnoses, {mode: tuple(found) for mode, found in judged.items()})
+
+
+async def together(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Results in order. The first error of ours ends all of them and is raised by itself, not in a group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job) for job in jobs]
+    except* GnnServiceError as failed:
+        first: BaseException = failed
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        error = first
+    else:
+        return [task.result() for task in tasks]
+    raise error
 
 
 def scored_modes(windows: WindowSet) -> list[FailureMode]:
-    """Failure modes whose level is known in every window and that are not part of the regime of them all."""
+    """Failure modes whose level is known in some windows, and that are not part of the regime of them all."""
     regime = windows.constant_modes()
-    return [m for m in windows.modes if m.id not in regime and (windows.levels[m.id] != UNKNOWN).all()]
+    return [mode for mode in windows.modes if mode.id not in regime]
 
 
 def row(
@@ -94,22 +109,23 @@ def row(
     seed: int = 0,
     health: NDArray[np.float64] | None = None,
 ) -> PredictorRow:
-    """One predictor's answers for one component, lined up with the truth."""
+    """One predictor's answers for one component, lined up with the truth; windows without truth are left out."""
+    known = windows.levels[mode.id] != UNKNOWN
+    windows, probabilities = windows.take(known), probabilities[known]
     cycles = [w.cycle for w in windows.windows]
-    severities = np.array([level.severity for level in mode.levels])
     return PredictorRow(
         predictor=predictor,
         kind=kind,
         component=mode.component,
-        levels=tuple(level.name for level in mode.levels),
+        levels=tuple(level.name for level in mode.levels) or tuple(f"{s:.2f}" for s in severities_of(mode)),
         truth=windows.levels[mode.id],
         probabilities=probabilities,
         groups=windows.group,
         folds=np.full(len(windows), fold),
         starts=np.array([round(w.start * MICROSECONDS) for w in windows.windows], np.int64),
         cycles=None if any(c is None for c in cycles) else np.array(cycles, np.int64),
-        severity=probabilities @ severities,
-        health=health,
+        severity=probabilities @ np.asarray(severities_of(mode)),
+        health=None if health is None else health[known],
         seed=seed,
     )
 
@@ -142,15 +158,19 @@ def _concatenated(parts: Sequence[PredictorRow]) -> PredictorRow:
 def anomaly_scores(asked: Sequence[Asked], threshold: float = 0.5) -> dict[str, float | None]:
     """How well the machine's anomaly tells any fault from none: F1, false-alarm and missed-alarm rate, AUROC.
 
-    Faults that are part of the regime do not count. Rates are shares of the healthy and of the faulty windows.
+    Faults that are part of the regime do not count, nor do windows without truth; no answer is no alarm. Rates are
+    shares of the healthy and of the faulty windows.
     """
-    truth = np.concatenate([~a.windows.healthy(a.windows.constant_modes()) for a in asked])
-    value = np.nan_to_num(np.concatenate([a.anomalies() for a in asked]), nan=0.5)
-    groups = np.concatenate([a.windows.group for a in asked])
+    faulty = np.concatenate([a.windows.faulty(a.windows.constant_modes()) for a in asked])
+    known = np.concatenate([a.windows.healthy(a.windows.constant_modes()) for a in asked]) | faulty
+    value = np.concatenate([a.anomalies() for a in asked])[known]
+    truth, groups = faulty[known], np.concatenate([a.windows.group for a in asked])[known]
+    folds = np.concatenate([np.full(len(a.windows), k) for k, a in enumerate(asked)])[known]
     flagged = value >= threshold
     hits, false, missed = (flagged & truth).sum(), (flagged & ~truth).sum(), (~flagged & truth).sum()
-    two = np.stack([1 - value, value], axis=1)
-    ranked = score(Predictions(truth.astype(np.int64), two, groups)).auroc
+    filled = np.nan_to_num(value, nan=0.5)
+    two = np.stack([1 - filled, filled], axis=1)
+    ranked = score(Predictions(truth.astype(np.int64), two, groups, folds), draws=0).auroc if len(truth) else None
     return {
         "f1": float(2 * hits / (2 * hits + false + missed)) if hits + false + missed else None,
         "far": float(false / (~truth).sum()) if (~truth).any() else None,
