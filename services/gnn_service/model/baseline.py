@@ -1,7 +1,7 @@
 """Commissioning: what healthy running of one machine looks like, and how far a window is from it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,7 @@ def fit_baseline(
         origin=origin,
         windows=len(grids),
         centre={
-            sensor: tuple(None if np.isnan(v) else round(float(v), 5) for v in centre[row])
+            sensor: tuple(None if np.isnan(v) else float(f"{v:.7g}") for v in centre[row])
             for row, sensor in enumerate(machine.sensor_ids)
         },
         scale={sensor: float(scale[row]) for row, sensor in enumerate(machine.sensor_ids)},
@@ -103,10 +103,18 @@ def fit_baseline(
 
 
 def robust_centre(machine: Machine, grids: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Median at each step (S, T), and scatter pooled over the steps (S,), floored by the sensor's resolution."""
+    """Median at each step (S, T), and scatter pooled over the steps (S,), floored by the sensor's resolution.
+
+    ``grids`` (W, S, T). NaN in the centre where no window has a reading; such steps do not count for the scatter.
+    """
     missing = ~np.isfinite(grids).any(0)
-    filled = np.where(missing, 0.0, grids)
-    centre = np.nanmedian(filled, axis=0)
-    scatter = MAD_TO_SD * np.nanmedian(np.nanmedian(np.abs(filled - centre), axis=0), axis=1)
+    centre = _nanmedian(grids, axis=0)
+    scatter = MAD_TO_SD * _nanmedian(_nanmedian(np.abs(grids - centre), axis=0), axis=1)
     floor = np.array([SCALE_FLOOR * (s.range.high - s.range.low) for s in machine.sensors])
-    return np.where(missing, np.nan, centre).astype(np.float32), np.maximum(scatter, floor).astype(np.float32)
+    return np.where(missing, np.nan, centre).astype(np.float32), np.fmax(scatter, floor).astype(np.float32)
+
+
+def _nanmedian(values: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Median of what is there, NaN where nothing is; NumPy's own warns about that, in a way that threads disturb."""
+    empty = np.isnan(values).all(axis, keepdims=True)
+    return np.where(empty.squeeze(axis), np.nan, np.nanmedian(np.where(empty, 0.0, values), axis=axis))

@@ -28,9 +28,12 @@ class LevelScale:
         return LevelScale(self.severities, (healthy_centre, *self.centres[1:]), self.spreads)
 
     def log_posterior(self, value: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Log probability of each level given the estimate, equal priors, Student-t errors: (W,) -> (W, L)."""
+        """Log probability of each level given the estimate, equal priors, Student-t errors: (W,) -> (W, L).
+
+        The scatter is a level's own, or the standard error of the window's estimate where that is larger.
+        """
         centres = np.asarray(self.centres)
-        spread = np.asarray(self.spreads)
+        spread = np.maximum(np.asarray(self.spreads), error[:, None])
         deviation = (value[:, None] - centres) / spread
         logits = -0.5 * (DEGREES + 1) * np.log1p(deviation**2 / DEGREES)
         beyond = self._beyond(value)

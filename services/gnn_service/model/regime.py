@@ -12,6 +12,9 @@ from gnn_service.domain.machine import Machine, SensorRole
 BIN = 0.02
 """Width of a bin of context, as a share of the sensor's measuring range."""
 
+MISSING = np.iinfo(np.int64).min
+"""Bin of a sensor without a reading."""
+
 LEAST_GROUPS = 5
 LEAST_SHARE = 0.05
 """A regime counts as seen when this many groups, and this share of all, ran in it."""
@@ -25,13 +28,16 @@ class RegimeMap:
     groups: Mapping[str, Mapping[int, int]]
 
     def support(self, machine: Machine, grids: NDArray[np.float32]) -> NDArray[np.float64]:
-        """How far training supports each window's regime, 0..1, (W,): the worst of its context sensors."""
+        """How far training supports each window's regime, 0..1, (W,): the worst of its context sensors.
+
+        A context sensor without a reading, or that training never knew, has no say.
+        """
         enough = max(LEAST_GROUPS, LEAST_SHARE * self.total)
         worst = np.ones(len(grids))
         for row, bins in context_bins(machine, grids).items():
             seen = self.groups.get(machine.sensors[row].id)
             if seen is not None:
-                counts = np.array([seen.get(int(b), 0) if b >= 0 else enough for b in bins])
+                counts = np.array([enough if b == MISSING else seen.get(int(b), 0) for b in bins])
                 worst = np.minimum(worst, np.minimum(1.0, counts / enough))
         return worst
 
@@ -52,16 +58,16 @@ def fit_regime(machine: Machine, grids: NDArray[np.float32], groups: NDArray[np.
     """Count the training groups in each bin of context, neighbours included."""
     counts: dict[str, dict[int, int]] = {}
     for row, bins in context_bins(machine, grids).items():
-        present = np.unique(bins[bins >= 0])
+        present = np.unique(bins[bins != MISSING])
         around = {b + offset for b in present for offset in (-1, 0, 1)}
         counts[machine.sensors[row].id] = {
-            int(b): len(np.unique(groups[(bins >= 0) & (np.abs(bins - b) <= 1)])) for b in sorted(around)
+            int(b): len(np.unique(groups[(bins >= b - 1) & (bins <= b + 1)])) for b in sorted(around)
         }
     return RegimeMap(total=len(np.unique(groups)), groups=counts)
 
 
 def context_bins(machine: Machine, grids: NDArray[np.float32]) -> dict[int, NDArray[np.int64]]:
-    """Bin of the window mean of every temperature in the role of context, by row; -1 where missing."""
+    """Bin of the window mean of every temperature in the role of context, by row; MISSING where none."""
     found = {}
     for row, sensor in enumerate(machine.sensors):
         if sensor.role is SensorRole.CONTEXT and sensor.quantity == "temperature":
@@ -69,5 +75,6 @@ def context_bins(machine: Machine, grids: NDArray[np.float32]) -> dict[int, NDAr
             present = np.isfinite(values)
             mean = np.where(present, values, 0).sum(1) / np.maximum(present.sum(1), 1)
             width = BIN * (sensor.range.high - sensor.range.low)
-            found[row] = np.where(present.any(1), np.floor((mean - sensor.range.low) / width), -1).astype(np.int64)
+            bins = np.floor((mean - sensor.range.low) / width).astype(np.int64)
+            found[row] = np.where(present.any(1), bins, MISSING)
     return found
