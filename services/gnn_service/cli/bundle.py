@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from gnn_service.cli.console import out, print_json
+from gnn_service.cli.console import out, print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -40,7 +40,7 @@ def show(bundle: _BUNDLE, as_json: _JSON = False) -> None:
     for component, score in manifest.get("metrics", {}).items():
         figures = (score["accuracy"], score["macro_f1"], score["ordinal_mae"], score["auroc"], score["ece"])
         shown.add_row(component, *("-" if value is None else f"{value:.3f}" for value in figures))
-    out.print(shown)
+    print_table(shown)
 
 
 @app.command()

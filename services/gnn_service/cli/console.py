@@ -24,7 +24,8 @@ PIPE_WIDTH = 132
 
 def print_table(table: RenderableType) -> None:
     """A table as wide as the terminal, or wide enough for all of it in a pipe."""
-    out.print(table, width=None if out.is_terminal else PIPE_WIDTH, crop=out.is_terminal, soft_wrap=False)
+    shown = out if out.is_terminal else _Console(highlight=False, width=PIPE_WIDTH)
+    shown.print(table)
 
 
 err = Console(stderr=True, highlight=False)

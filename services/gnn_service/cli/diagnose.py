@@ -9,7 +9,7 @@ import orjson
 import typer
 from rich.table import Table
 
-from gnn_service.cli.console import out, print_json
+from gnn_service.cli.console import out, print_json, print_table
 from gnn_service.cli.selection import COMMISSION_HELP, parse_commission, shown_progress
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def diagnose(
     if as_json:
         print_json([a.model_dump(mode="json") for a in answers])
     elif target is None:
-        out.print(_table(answers))
+        print_table(_table(answers))
     else:
         out.print(f"{len(answers)} diagnoses in {target}")
 
