@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from gnn_service.domain.machine import Part
 
 
@@ -21,7 +23,7 @@ class VirtualSensor(Part):
     name: str
     unit: str
     inputs: dict[str, VirtualInput]
-    phases: tuple[str, ...] = ()
+    phases: tuple[str, ...] = Field((), description="kinds of phase that a cycle must show, in this order of time")
 
 
 VIRTUAL_SENSORS: tuple[VirtualSensor, ...] = (
@@ -57,6 +59,6 @@ VIRTUAL_SENSORS: tuple[VirtualSensor, ...] = (
             "flow": VirtualInput(quantity="flow", place="downstream"),
             "temperature": VirtualInput(quantity="temperature", place="nearest"),
         },
-        phases=("start", "plateau", "step"),
+        phases=("start", "plateau", "step", "plateau"),
     ),
 )

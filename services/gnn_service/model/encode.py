@@ -20,7 +20,7 @@ from gnn_service.domain.virtual import VirtualInput
 from gnn_service.model.baseline import Baseline
 from gnn_service.model.evidence import Evidence
 from gnn_service.model.grid import CYCLE_STEPS, STEPS, step_s
-from gnn_service.model.virtual.view import find_sensor
+from gnn_service.model.virtual.view import find_sensors, nearest_reading
 
 CHANNELS = 5
 CONTEXTS = 3
@@ -237,21 +237,33 @@ def _context(machine: Machine, grids: NDArray[np.float32], baseline: Baseline | 
 def relief_share(machine: Machine, grids: NDArray[np.float32]) -> NDArray[np.float32]:
     """Share of the loaded plateaus on which supply pressure stands at its shut-off value, (W,).
 
-    Read behind the pump whose pressure follows the load most; a circulation pump's never does.
+    Read behind the pump whose pressure follows the load most; one that no load moves, as a circulation pump's, is
+    never at its shut-off value.
     """
     plateaus = machine.duty_cycle.of_kind("plateau") if machine.duty_cycle else ()
-    pumps = [c.id for c in machine.components if c.type in {"pump", "servo_pump"}]
+    pumps = sorted(c.id for c in machine.components if c.type in {"pump", "servo_pump"})
     need = VirtualInput(quantity="pressure", place="downstream")
-    rows = sorted({row for pump in pumps if (row := find_sensor(machine, pump, need)) is not None})
-    if not rows or len(plateaus) < 2:
+    behind = [rows for pump in pumps if (rows := find_sensors(machine, pump, need))]
+    if not behind or len(plateaus) < 2:
         return np.zeros(len(grids), np.float32)
     step = step_s(machine)
     spans = [slice(round(p.start_s / step), round(p.end_s / step)) for p in plateaus]
-    supply = np.stack([np.nan_to_num(grids[:, rows, span]).mean(-1) for span in spans], axis=2)  # (W, pumps, K)
-    highest = np.maximum(supply.max(2, keepdims=True), 1e-6)
-    swing = 1.0 - supply.min(2) / highest[..., 0]
-    share = (supply[:, :, 1:] > RELIEF_BAND * highest).mean(2)
+    supply = np.stack([_plateau_means(nearest_reading([grids[:, r] for r in rows]), spans) for rows in behind], axis=1)
+    known = np.isfinite(supply)  # (W, pumps, K)
+    highest = np.maximum(np.where(known, supply, -np.inf).max(2), 1e-6)
+    lowest = np.where(known.any(2), np.where(known, supply, np.inf).min(2), highest)
+    swing = 1.0 - lowest / highest
+    share = (supply[:, :, 1:] > RELIEF_BAND * highest[..., None]).mean(2) * (swing > 1.0 - RELIEF_BAND)
     return np.asarray(np.take_along_axis(share, swing.argmax(1)[:, None], axis=1)[:, 0], np.float32)
+
+
+def _plateau_means(readings: NDArray[np.float64], spans: Sequence[slice]) -> NDArray[np.float64]:
+    """Mean of what is there on each plateau, (W, T) -> (W, K); NaN where nothing is."""
+    present = np.isfinite(readings)
+    filled = np.where(present, readings, 0.0)
+    total = np.stack([filled[:, span].sum(1) for span in spans], axis=1)
+    count = np.stack([present[:, span].sum(1) for span in spans], axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _bucket(count: int, buckets: Sequence[int], what: str) -> int:

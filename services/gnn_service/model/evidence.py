@@ -1,7 +1,7 @@
 """Virtual sensors of a machine with their calibration: what they read, and what that says about each level."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,18 +22,20 @@ class Calibration:
     """Constants of one virtual sensor on one kind of machine, and the level scale of the failure mode it speaks of.
 
     ``scale`` is for use with the reference of the kind, ``commissioned_scale`` for use with the machine's own
-    baseline; both in the virtual sensor's unit.
+    baseline; both in the virtual sensor's unit. ``sensors`` names the real sensor behind each input.
     """
 
     parameters: Parameters
     scale: LevelScale | None = None
     commissioned_scale: LevelScale | None = None
+    sensors: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form."""
         scales = {"scale": self.scale, "commissioned_scale": self.commissioned_scale}
         return {
             "parameters": {name: list(values) for name, values in self.parameters.items()},
+            "sensors": dict(self.sensors),
             **{
                 name: s and {"severities": s.severities, "centres": s.centres, "spreads": s.spreads}
                 for name, s in scales.items()
@@ -48,7 +50,7 @@ class Calibration:
             found = stored.get(name)
             return found and LevelScale(*(tuple(found[key]) for key in ("severities", "centres", "spreads")))
 
-        return cls(stored["parameters"], scale("scale"), scale("commissioned_scale"))
+        return cls(stored["parameters"], scale("scale"), scale("commissioned_scale"), stored.get("sensors", {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class VirtualSensors:
     @classmethod
     def of(cls, machine: Machine, calibrations: Mapping[str, Calibration]) -> "VirtualSensors":
         """Bind a machine; where nothing was calibrated for it, the class's defaults hold and no levels are read."""
-        bindings = bind(machine)
+        bindings = bind(machine, {key: calibration.sensors for key, calibration in calibrations.items()})
         complete = {b.key: calibrations.get(b.key) or Calibration(ESTIMATORS[b.sensor.id].defaults()) for b in bindings}
         return cls(machine, bindings, complete)
 

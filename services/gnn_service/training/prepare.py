@@ -173,7 +173,8 @@ def _calibrate(binding: Binding, train: WindowSet, healthy_from: WindowSet) -> C
         commissioned.append(estimator.measure(binding.view(train.grids[regime.rows], step), parameters, reference))
         seen.append(level[regime.rows])
     own_scale = fit_scale(_joined(commissioned), np.concatenate(seen), severities) if commissioned else None
-    return Calibration(parameters, scale, (own_scale or scale) if scale else None)
+    sensors = {name: train.machine.sensors[rows[0]].id for name, rows in binding.rows.items()}
+    return Calibration(parameters, scale, (own_scale or scale) if scale else None, sensors)
 
 
 def _joined(estimates: list[Estimate]) -> Estimate:

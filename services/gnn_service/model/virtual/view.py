@@ -53,13 +53,16 @@ class CycleView:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A virtual sensor switched on: its component and the index, scale and offset to SI of each real sensor."""
+    """A virtual sensor switched on: its component, and for each input the real sensors that can feed it.
+
+    ``rows`` are their indices in the machine, nearest first; ``scales`` the scale and offset to SI of each.
+    """
 
     sensor: VirtualSensor
     component: str
     duty: DutyCycle
-    rows: Mapping[str, int]
-    scales: Mapping[str, tuple[float, float]]
+    rows: Mapping[str, tuple[int, ...]]
+    scales: Mapping[str, tuple[tuple[float, float], ...]]
 
     @property
     def key(self) -> str:
@@ -67,32 +70,58 @@ class Binding:
         return f"{self.component}.{self.sensor.id}"
 
     def view(self, values: NDArray[np.float32], step_s: float) -> CycleView:
-        """The readings it needs, in SI. ``values`` (W, S, T) in the machine's units."""
-        chosen = {
-            name: values[:, row].astype(np.float64) * self.scales[name][0] + self.scales[name][1]
-            for name, row in self.rows.items()
-        }
+        """The readings it needs, in SI, each of the nearest sensor that reads; ``values`` (W, S, T) in own units."""
+        chosen = {}
+        for name, rows in self.rows.items():
+            readings = [
+                values[:, row].astype(np.float64) * scale + offset
+                for row, (scale, offset) in zip(rows, self.scales[name], strict=True)
+            ]
+            chosen[name] = nearest_reading(readings)
         return CycleView(values=chosen, step_s=step_s, duty=self.duty)
 
 
-def bind(machine: Machine, declared: Sequence[VirtualSensor] = VIRTUAL_SENSORS) -> tuple[Binding, ...]:
-    """Switch on every declared virtual sensor that this machine can feed, in order of its components."""
+def bind(
+    machine: Machine,
+    pinned: Mapping[str, Mapping[str, str]] | None = None,
+    declared: Sequence[VirtualSensor] = VIRTUAL_SENSORS,
+) -> tuple[Binding, ...]:
+    """Switch on every declared virtual sensor that this machine can feed, in order of its components.
+
+    ``pinned`` names, by key and input, the real sensors that an estimate was calibrated with: it takes no other.
+    """
     duty = machine.duty_cycle
     if duty is None:
         return ()
-    kinds = {phase.kind for phase in duty.phases}
+    kinds = [phase.kind for phase in sorted(duty.phases, key=lambda phase: phase.start_s)]
     found = []
     for component in machine.components:
         modes = {mode.mode for mode in machine.modes_of(component.id)}
         for sensor in declared:
             wanted = sensor.component_type == component.type and sensor.mode in modes
-            if wanted and kinds.issuperset(sensor.phases):
-                rows = {name: find_sensor(machine, component.id, need) for name, need in sensor.inputs.items()}
-                chosen = {name: row for name, row in rows.items() if row is not None}
-                if len(chosen) == len(rows):
-                    units = {name: _si_scale(machine.sensors[row]) for name, row in chosen.items()}
-                    found.append(Binding(sensor, component.id, duty, chosen, units))
+            if wanted and _in_order(sensor.phases, kinds):
+                pins = (pinned or {}).get(f"{component.id}.{sensor.id}", {})
+                rows = {
+                    name: _rows(machine, component.id, need, pins.get(name)) for name, need in sensor.inputs.items()
+                }
+                if all(rows.values()):
+                    units = {
+                        name: tuple(_si_scale(machine.sensors[row]) for row in each) for name, each in rows.items()
+                    }
+                    found.append(Binding(sensor, component.id, duty, rows, units))
     return tuple(found)
+
+
+def _in_order(wanted: Sequence[str], kinds: Sequence[str]) -> bool:
+    """Whether the wanted kinds of phase come one after the other, with any others between them."""
+    left = iter(kinds)
+    return all(kind in left for kind in wanted)
+
+
+def _rows(machine: Machine, component: str, need: VirtualInput, pinned: str | None) -> tuple[int, ...]:
+    """The sensors that can feed an input, nearest first."""
+    rows = find_sensors(machine, component, need)
+    return rows if pinned is None else tuple(row for row in rows if machine.sensors[row].id == pinned)
 
 
 def _si_scale(sensor: Sensor) -> tuple[float, float]:
@@ -101,22 +130,33 @@ def _si_scale(sensor: Sensor) -> tuple[float, float]:
     return float(one - zero), float(zero)
 
 
-def find_sensor(machine: Machine, start: str, need: VirtualInput) -> int | None:
-    """Index of the nearest sensor of that quantity, walking the hydraulic lines from ``start``; ties by sensor id."""
-    seen, ring = {start}, {start}
+def find_sensors(machine: Machine, start: str, need: VirtualInput) -> tuple[int, ...]:
+    """Indices of the sensors of that quantity, nearest first along the hydraulic lines, equally near ones by id.
+
+    The walk goes through no reservoir: behind it lies another circuit. Derived sensors repeat others and are left out.
+    """
+    tanks = {component.id for component in machine.components if component.type == "reservoir"} - {start}
+    seen, ring, found = {start}, {start}, []
     while ring:
-        found = [
+        here = [
             (sensor.id, row)
             for row, sensor in enumerate(machine.sensors)
             if sensor.component in ring and sensor.quantity == need.quantity and sensor.role is not SensorRole.DERIVED
         ]
-        if found:
-            return min(found)[1]
+        found += [row for _, row in sorted(here)]
         if need.place == "own":
-            return None
-        ring = _next_ring(machine, ring, both_ways=need.place == "nearest") - seen
+            break
+        ring = _next_ring(machine, ring - tanks, both_ways=need.place == "nearest") - seen
         seen |= ring
-    return None
+    return tuple(found)
+
+
+def nearest_reading(readings: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+    """Window by window the first of several sensors that gives any reading, (W, T) each; NaN where none does."""
+    chosen = np.full(readings[0].shape, np.nan)
+    for reading in reversed(readings):
+        chosen = np.where(np.isfinite(reading).any(-1, keepdims=True), reading, chosen)
+    return chosen
 
 
 def _next_ring(machine: Machine, ring: set[str], *, both_ways: bool) -> set[str]:
