@@ -103,14 +103,14 @@ def _fit_pump_leakage(view: CycleView, level: NDArray[np.int64]) -> Parameters:
 
 def _fit_gas_charge(view: CycleView, level: NDArray[np.int64]) -> Parameters:
     """Robust least squares on shell volume, filling delay, switching fraction, flow factor and one charge a level."""
-    start = ESTIMATORS["gas_charge"].defaults()
+    start = accumulator.TYPICAL
     names = ("shell_m3", "delay_s", "switch_fraction", "flow_factor")
     scale = np.array([start[name][0] for name in names])
     seen, valid = accumulator.events(view)
     # A missing plateau or temperature leaves nothing to compare an event with.
     valid &= np.isfinite(accumulator.predict(view, np.full((len(level), 1), 100.0), start)[:, 0])
     if not valid.any():
-        return start
+        return ESTIMATORS["gas_charge"].defaults()
     charges = np.linspace(130.0, 90.0, int(level.max()) + 1)
     unknown = accumulator.event_errors(start, seen.shape[1]).tolist()
 

@@ -16,6 +16,16 @@ RELIEF_BAND = 0.97
 """A loaded plateau within this share of the shut-off pressure is in relief mode: the relief valve takes the step."""
 FILLED = 4 * BAR
 """A smaller start deficit means that the cycle before ended with a full accumulator."""
+TYPICAL: Parameters = {
+    "shell_m3": [0.55e-3],
+    "exponent": [1.2],
+    "delay_s": [0.12],
+    "switch_fraction": [0.2],
+    "flow_factor": [1.0],
+    "error": [0.3, 1.0],
+}
+"""A small bladder accumulator, for a fit to start from; nothing is estimated with it."""
+
 GRID: NDArray[np.float64] = np.linspace(50.0, 179.0, 130)
 """Charges tried, bar."""
 
@@ -26,22 +36,19 @@ class GasCharge:
     Events per cycle: the volume exchanged at each load step, m3, and the pressure-time deficit while filling, Pa s.
     The parameters hold ``shell_m3``, ``exponent``, ``delay_s``, ``switch_fraction``, ``flow_factor`` and ``error``:
     the standard errors of the load steps (one for each, or one for all of them) in L/min s, then that of the filling
-    in bar s. An event that cannot be read is left out, and the interval widens.
+    in bar s. An event that cannot be read is left out, and the interval widens. Without parameters there is no
+    estimate: how much oil an accumulator takes says nothing as long as its size is not known.
     """
 
     id = "gas_charge"
 
     def defaults(self) -> Parameters:
-        return {
-            "shell_m3": [0.55e-3],
-            "exponent": [1.2],
-            "delay_s": [0.12],
-            "switch_fraction": [0.2],
-            "flow_factor": [1.0],
-            "error": [0.3, 1.0],
-        }
+        return {}
 
     def measure(self, view: CycleView, parameters: Parameters, reference: Reference | None) -> Estimate:
+        if not parameters:
+            nothing = np.zeros(len(view.values["pressure"]))
+            return Estimate.of(nothing, nothing, nothing > 0, "needs a calibration for this kind of machine")
         seen, valid = events(view)
         expected = predict(view, GRID, parameters)
         valid = valid & np.isfinite(expected).all(1)
