@@ -4,11 +4,14 @@ Blocks of cycles at one state each; the cooler's level changes between long stre
 block. Every cycle of one seed is the same whatever else is asked for, so recordings can be compared cycle by cycle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from gnn_service.domain.recording import MICROSECONDS, Readings, Recording, Truth
@@ -17,7 +20,10 @@ from gnn_service.model.encode import Structure, Vocabulary
 from gnn_service.model.network import Architecture
 from gnn_service.physics.gas import filling_deficit, gas_volume
 from gnn_service.training.dataset import WindowSet, window_set
-from gnn_service.training.fit import vocabulary_of
+from gnn_service.training.fit import Model, fit_model, vocabulary_of
+from gnn_service.training.loop import Recipe
+from gnn_service.training.partition import Partition
+from gnn_service.training.splits import Split, group_folds
 
 TINY = Architecture(sensor_width=8, width=16, attention_heads=2, queries=1, layers=1)
 PERIOD_S = 60
@@ -109,7 +115,8 @@ def rig_cycle(levels: tuple[int, ...], seed: int, cycle: int) -> NDArray[np.floa
     cooler, valve, pump, accumulator = levels
     oil = OIL_C[cooler] + random.normal(0, 1.0)
     plateau_flow = LOAD_FLOW * np.exp(FLOW_SLOPE_PER_K * (oil - OIL_C[0])) * (1 - LOST_PERCENT[pump] / 100)
-    volume = gas_volume(PRESSURE * BAR, CHARGE_BAR[accumulator] * BAR, oil + 273.15, shell_m3=SHELL_M3, exponent=EXPONENT)
+    charge = CHARGE_BAR[accumulator] * BAR
+    volume = gas_volume(PRESSURE * BAR, charge, oil + 273.15, shell_m3=SHELL_M3, exponent=EXPONENT)
     ps1, fs1, ps2 = np.zeros(PERIOD_S), np.zeros(PERIOD_S), np.zeros(PERIOD_S)
     for k, (first, last) in enumerate(PLATEAUS):
         ps1[first:last], fs1[first:last] = PRESSURE[k], plateau_flow[k]
@@ -119,7 +126,7 @@ def rig_cycle(levels: tuple[int, ...], seed: int, cycle: int) -> NDArray[np.floa
             fs1[first] += SWITCH_FRACTION * (plateau_flow[k - 1] - plateau_flow[k])
     ps2[9] = ps2[13] * (1 - SWITCHING_DELAY_S[valve])
     filling = filling_deficit(
-        PRESSURE[-1] * BAR, PRESSURE[0] * BAR, CHARGE_BAR[accumulator] * BAR, oil + 273.15,
+        PRESSURE[-1] * BAR, PRESSURE[0] * BAR, charge, oil + 273.15,
         flow_m3s=plateau_flow[1] * LITRE_PER_MINUTE, shell_m3=SHELL_M3, exponent=EXPONENT,
     )  # fmt: skip
     ps1[0] = PRESSURE[0] - FILL_DELAY_S * (PRESSURE[0] - PRESSURE[-1]) - float(filling) / BAR
@@ -153,3 +160,31 @@ def rig_vocabulary() -> Vocabulary:
 def rig_structure() -> Structure:
     """The rig in those words."""
     return Structure(shipped_machine(RIG), rig_vocabulary())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums of floats depend on how they are shared out: on one thread the same run gives the same bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def rig_split() -> Split:
+    """A third of the groups held out; every fault level is trained on."""
+    windows = rig_windows()
+    return group_folds(windows.group, windows.level_table(), 3, 0)[0]
+
+
+def fit_tiny(part: Partition, *, epochs: int = 1, seed: int = 0, **options: Any) -> Model:
+    """A network trained just long enough to depend on everything that it is shown."""
+    with one_thread():
+        return fit_model([part], Recipe(epochs=epochs, batch_size=32, seed=seed), TINY, **options)
+
+
+def weights_of(model: Model) -> dict[str, bytes]:
+    """The weights, bit by bit."""
+    return {name: value.numpy().tobytes() for name, value in model.network.state_dict().items()}

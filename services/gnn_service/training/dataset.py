@@ -124,9 +124,9 @@ def window_set(recording: Recording) -> WindowSet:
     cycles are marked. Raises InvalidRecordingError when there is no cycle.
     """
     machine = recording.machine
-    windows = tuple(cycle_windows(recording))
-    if not windows:
+    if not len(recording.readings.times):
         raise InvalidRecordingError("the recording holds no cycle; record at least one")
+    windows = tuple(cycle_windows(recording))
     grids = np.stack([on_grid(machine, window) for window in windows])
     middle = np.array([(w.start + w.end) / 2 for w in windows]) * MICROSECONDS
     levels = {mode.id: np.full(len(windows), UNKNOWN, np.int64) for mode in machine.failure_modes}
