@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gnn_service.core.errors import InvalidMachineError
 from gnn_service.domain.machine import Machine, Port, SensorRole
+from gnn_service.domain.units import convert
 from gnn_service.domain.virtual import VirtualInput
 from gnn_service.model.baseline import Baseline
 from gnn_service.model.evidence import Evidence
@@ -135,15 +136,18 @@ class Structure:
         return member
 
     def _sensor_features(self) -> NDArray[np.float32]:
+        """What a sensor is, and its range in the catalogue's unit: the same however its machine writes it."""
         features = np.zeros((self.sensors, self.vocabulary.sensor_features), np.float32)
         quantities, ports, roles = self.vocabulary.quantities, list(Port), list(SensorRole)
         for column, row in enumerate(self.rows):
             sensor = self.machine.sensors[row]
+            high = sensor.range.high
             if sensor.quantity in quantities:
                 features[column, quantities.index(sensor.quantity)] = 1
+                high = float(convert([high], sensor.unit, quantity=sensor.quantity)[0])
             features[column, len(quantities) + ports.index(sensor.port)] = 1
             features[column, len(quantities) + len(ports) + roles.index(sensor.role)] = 1
-            features[column, -1] = np.arcsinh(sensor.range.high) / 5
+            features[column, -1] = np.arcsinh(high) / 5
         return features
 
 
