@@ -1,7 +1,7 @@
 """A trained model as a folder: weights, exported graph, manifest and one known answer; no code is run to load it.
 
 Files: ``model.safetensors`` (weights), ``model.onnx`` (the exported graph), ``canary.safetensors`` (one encoded
-window and its answer), ``manifest.json`` (all the rest, with the size and SHA-256 of the others).
+window and its answer), ``manifest.json`` (all the rest, with the size and SHA-256 of the others and of itself).
 """
 
 import hashlib
@@ -17,8 +17,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from gnn_service.core.errors import BundleError
-from gnn_service.domain.machine import Machine
+from gnn_service.core.errors import BundleError, InvalidMachineError
+from gnn_service.domain.machine import Machine, Span
 from gnn_service.model.encode import CHANNELS, CONTEXTS, EVIDENCE_FEATURES, EVIDENCE_SLOTS, Vocabulary
 from gnn_service.model.grid import CYCLE_STEPS, STEPS
 from gnn_service.model.judge import Knowledge
@@ -26,6 +26,9 @@ from gnn_service.model.judge import Knowledge
 FORMAT = "gnn-service/bundle/1"
 MANIFEST, WEIGHTS, GRAPH, CANARY = "manifest.json", "model.safetensors", "model.onnx", "canary.safetensors"
 PARTS = (WEIGHTS, GRAPH, CANARY)
+CHECKSUM = "checksum"
+"""SHA-256 of the rest of the manifest, as JSON with sorted keys."""
+
 ENCODING = {
     "channels": CHANNELS,
     "contexts": CONTEXTS,
@@ -48,7 +51,7 @@ class Bundle:
 
     @property
     def version(self) -> str:
-        """Name of this exact model: the first half of the hash of its weights."""
+        """Name of this exact model: the start of the SHA-256 of its weights and of what it knows."""
         return str(self.manifest["version"])
 
     @property
@@ -85,8 +88,24 @@ class Bundle:
         return {key: Knowledge.from_dict(kind["knowledge"]) for key, kind in self.manifest["kinds"].items()}
 
     def knowledge_of(self, machine: Machine) -> Knowledge:
-        """What is known of this machine; nothing, where training never saw its id."""
-        return self.knowledge.get(machine.id) or Knowledge()
+        """What is known of this machine; nothing, where training never saw its id.
+
+        Raises InvalidMachineError when a machine of that id was trained with a sensor that is another one here.
+        """
+        if machine.id not in self.knowledge:
+            return Knowledge()
+        trained = {sensor.id: sensor for sensor in self.machines[machine.id].sensors}
+        for place, sensor in enumerate(machine.sensors):
+            known = trained.get(sensor.id, sensor)
+            for name in ("component", "quantity", "unit", "role", "range", "normal"):
+                ours, theirs = getattr(known, name), getattr(sensor, name)
+                if ours != theirs:
+                    raise InvalidMachineError(
+                        f"the model knows {machine.id} with {name} {_words(ours)}, not {_words(theirs)}; "
+                        "describe it so, or give the machine another id",
+                        where=f"sensors[{place}].{name}",
+                    )
+        return self.knowledge[machine.id]
 
     @classmethod
     def build(cls, manifest: Mapping[str, Any], weights: bytes, onnx: bytes, canary: tuple[Arrays, Arrays]) -> Self:
@@ -103,7 +122,8 @@ class Bundle:
             "files": {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in parts.items()},
         }
         # Through JSON, so that a bundle just built and one read back are the same.
-        return cls(orjson.loads(orjson.dumps(complete, option=orjson.OPT_SERIALIZE_NUMPY)), parts)
+        plain = orjson.loads(orjson.dumps(complete, option=orjson.OPT_SERIALIZE_NUMPY))
+        return cls({**plain, CHECKSUM: _checksum(plain)}, parts)
 
     def write(self, folder: Path) -> None:
         """Write into an existing folder; the manifest last, so that a torn write is no bundle."""
@@ -119,17 +139,15 @@ class Bundle:
         manifest = _manifest(folder)
         parts = {}
         for name in PARTS:
-            stated = manifest["files"].get(name, {})
+            stated = manifest["files"][name]
             try:
                 data = (folder / name).read_bytes()
             except OSError as error:
                 raise BundleError(f"{name} cannot be read: {error.strerror}", where=str(folder)) from error
-            if len(data) != stated.get("bytes"):
-                text = (
-                    f"{name} holds {len(data)} bytes and the manifest says {stated.get('bytes')}; copy the bundle again"
-                )
+            if len(data) != stated["bytes"]:
+                text = f"{name} holds {len(data)} bytes and the manifest says {stated['bytes']}; copy the bundle again"
                 raise BundleError(text, where=str(folder))
-            if _sha256(data) != stated.get("sha256"):
+            if _sha256(data) != stated["sha256"]:
                 raise BundleError(
                     f"{name} is damaged: its SHA-256 is not the manifest's; copy it again", where=str(folder)
                 )
@@ -152,10 +170,14 @@ class Bundle:
     def check(self, where: str) -> None:
         """Open every part. Raises BundleError where one does not hold what a bundle needs."""
         try:
-            complete = self.vocabulary.modes and all((self.weights, self.machines, self.knowledge, *self.canary))
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0]
-            raise BundleError(f"the bundle is not one that this version can use: {reason}", where=where) from error
+            complete = self.vocabulary.modes and all(
+                (self.version, self.weights, self.onnx, self.machines, self.knowledge, *self.canary)
+            )
+        except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__} {error}".splitlines()[0]
+            raise BundleError(
+                f"the bundle is not one that this version can use ({reason}); train it again", where=where
+            ) from error
         if not complete:
             raise BundleError("the bundle is incomplete; train it again", where=where)
 
@@ -176,14 +198,29 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise BundleError(
             "it was trained for another input encoding; train it again with this version", where=str(folder)
         )
-    if not isinstance(manifest.get("files"), dict):
-        raise BundleError(f"{MANIFEST} lists no files; copy the bundle again", where=str(folder))
+    if manifest.get(CHECKSUM) != _checksum(manifest):
+        raise BundleError(
+            f"{MANIFEST} is damaged or was changed: its checksum does not fit; copy the bundle again", where=str(folder)
+        )
+    stated = manifest.get("files")
+    entries = [stated.get(name) for name in PARTS] if isinstance(stated, dict) else [None]
+    if not all(isinstance(entry, dict) and entry.keys() == {"bytes", "sha256"} for entry in entries):
+        raise BundleError(f"{MANIFEST} does not list the bundle's files; train it again", where=str(folder))
     return manifest
 
 
 def vocabulary_to_dict(vocabulary: Vocabulary) -> dict[str, list[str]]:
     """JSON-able form of a vocabulary."""
     return {name: list(words) for name, words in asdict(vocabulary).items()}
+
+
+def _checksum(manifest: Mapping[str, Any]) -> str:
+    rest = {name: value for name, value in manifest.items() if name != CHECKSUM}
+    return _sha256(orjson.dumps(rest, option=orjson.OPT_SORT_KEYS))
+
+
+def _words(value: Any) -> str:
+    return f"{value.low:g} to {value.high:g}" if isinstance(value, Span) else str(value).lower()
 
 
 def _sha256(data: bytes) -> str:
