@@ -22,8 +22,8 @@ from gnn_service.domain.machine import Component, Machine, SensorRole
 from gnn_service.domain.window import Window
 from gnn_service.model.encode import Structure
 from gnn_service.model.evidence import Evidence
-from gnn_service.model.grid import CYCLE_STEPS, step_s, window_length_s
-from gnn_service.model.judge import Judgement
+from gnn_service.model.grid import CYCLE_STEPS, window_length_s
+from gnn_service.model.judge import Judgement, speaks_of
 from gnn_service.model.virtual.estimate import Z90
 
 LEAST_COVERAGE = 0.8
@@ -50,8 +50,9 @@ class Facts:
 
 
 def data_quality(machine: Machine, grid: NDArray[np.float32]) -> DataQuality:
-    """How much of the evidence is there."""
+    """How much of the evidence is there. A slow sensor is not missed between its samples."""
     present = np.isfinite(grid)
+    expected = _expected_steps(machine)
     evidence = [row for row, s in enumerate(machine.sensors) if s.role is SensorRole.EVIDENCE]
     missing = tuple(
         s.id for row, s in enumerate(machine.sensors) if s.role is not SensorRole.DERIVED and not present[row].any()
@@ -66,7 +67,9 @@ def data_quality(machine: Machine, grid: NDArray[np.float32]) -> DataQuality:
         )
     ]
     return DataQuality(
-        coverage=float(present[evidence].mean()) if evidence else 0.0,
+        coverage=float(np.minimum(present.sum(1), expected)[evidence].sum() / expected[evidence].sum())
+        if evidence
+        else 0.0,
         samples=int(present.sum()),
         missing_sensors=missing,
         issues=tuple(issues),
@@ -76,11 +79,17 @@ def data_quality(machine: Machine, grid: NDArray[np.float32]) -> DataQuality:
 def too_short(machine: Machine, grid: NDArray[np.float32]) -> str:
     """Why the window cannot be diagnosed at all; empty when it can."""
     seen = [row for row, s in enumerate(machine.sensors) if s.role is not SensorRole.DERIVED]
-    steps = int(np.isfinite(grid[seen]).any(0).sum())
-    if steps >= LEAST_COVERAGE * CYCLE_STEPS:
+    share = float(np.isfinite(grid[seen]).any(0).sum() / _expected_steps(machine)[seen].max()) if seen else 0.0
+    if share >= LEAST_COVERAGE:
         return ""
-    covered, whole = steps * step_s(machine), window_length_s(machine)
-    return f"the window covers {covered:.0f} s of the {whole:.0f} s of a cycle; send one whole cycle"
+    whole = window_length_s(machine)
+    return f"the window covers {share * whole:.0f} s of the {whole:.0f} s of a cycle; send one whole cycle"
+
+
+def _expected_steps(machine: Machine) -> NDArray[np.int64]:
+    """Steps in which each sensor reads at its rate, (S,); at least one."""
+    rates = np.array([sensor.rate_hz for sensor in machine.sensors])
+    return np.clip(np.round(rates * window_length_s(machine)), 1, CYCLE_STEPS).astype(np.int64)
 
 
 def unknown_diagnosis(facts: Facts, reason: str) -> Diagnosis:
@@ -104,13 +113,14 @@ def diagnosis(
         _component(facts, component, outputs, [j for j in judged if j.mode.component == component.id], evidence)
         for component in facts.structure.machine.components
     )
+    heard = [j for j in judged if not _doubt(facts, j, evidence)]
     known = [c.anomaly for c in components if c.anomaly is not None]
     anomaly = None
     if known:
         either = 1.0 - float(np.prod([1.0 - a for a in known]))
         network = _sigmoid(outputs["machine_anomaly"])
         anomaly = facts.support * network + (1 - facts.support) * either
-    return _assemble(facts, components, anomaly, _root_causes(facts, outputs, judged), "")
+    return _assemble(facts, components, anomaly, _root_causes(facts, outputs, heard), "")
 
 
 def _component(
@@ -122,24 +132,25 @@ def _component(
 ) -> ComponentDiagnosis:
     own = [e for e in evidence if e.binding.component == component.id]
     readings = tuple(_virtual_reading(e) for e in own)
-    reason = _why_unknown(facts, component, judged, own)
-    if reason:
+    doubts = [_doubt(facts, j, own) for j in judged] or ["the model knows no failure mode of this component"]
+    heard = [j for j, doubt in zip(judged, doubts, strict=False) if not doubt]
+    if not heard:
         return ComponentDiagnosis(
             component=component.id,
             type=component.type,
             health=None,
             state=State.UNKNOWN,
-            reason=reason,
+            reason=doubts[0],
             evidence=readings,
         )
-    severity = [_severity(j) for j in judged]
+    severity = [_severity(j) for j in heard]
     worst = int(np.argmax([mean for mean, _, _ in severity]))
     mean, low, high = severity[worst]
     node = facts.structure.node_of[component.id]
     net_low, _, net_high = (float(q) for q in outputs["health"][node])
     health = 1.0 - mean
     network_share = facts.support
-    healthy = float(np.prod([j.fused[0, 0] for j in judged]))
+    healthy = float(np.prod([j.fused[0, 0] for j in heard]))
     return ComponentDiagnosis(
         component=component.id,
         type=component.type,
@@ -148,22 +159,27 @@ def _component(
         health_high=_unit(max(health, network_share * net_high + (1 - network_share) * (1 - low))),
         state=State.of(health),
         anomaly=_unit(network_share * _sigmoid(outputs["anomaly"][node]) + (1 - network_share) * (1 - healthy)),
-        faults=tuple(_finding(j, component) for j in judged),
+        faults=tuple(_finding(j, component) for j in heard),
         evidence=readings,
     )
 
 
-def _why_unknown(facts: Facts, component: Component, judged: Sequence[Judgement], own: Sequence[Evidence]) -> str:
-    """Why nothing can be said of a component; empty when something can."""
-    if not judged:
-        return "the model knows no failure mode of this component"
-    if any(e.usable[0] for e in own):
+def _doubt(facts: Facts, judgement: Judgement, evidence: Sequence[Evidence]) -> str:
+    """Why nothing can be said of a failure mode in this window; empty when something can."""
+    about = next((e for e in evidence if speaks_of(e, judgement.mode)), None)
+    if about is not None and about.usable[0]:
         return ""
-    rows = [row for row, s in enumerate(facts.structure.machine.sensors) if s.component == component.id]
-    if not any(np.isfinite(facts.grid[row]).any() for row in rows):
+    if judgement.network is None and about is not None:
+        return f"no {about.binding.sensor.name}: {about.estimate.reason}"
+    own = [
+        row
+        for row, s in enumerate(facts.structure.machine.sensors)
+        if s.component == judgement.mode.component and s.role is not SensorRole.DERIVED
+    ]
+    if not np.isfinite(facts.grid[own]).any():
         return "none of its sensors gave a reading"
-    if not facts.known_kind and not facts.commissioned:
-        return "a machine of this kind was not in training; commission it first"
+    if not facts.known_kind:
+        return "" if facts.commissioned else "a machine of this kind was not in training; commission it first"
     if facts.support < LEAST_SUPPORT:
         return "this operating regime was not in training, and no physics estimate covers it"
     return ""

@@ -22,12 +22,16 @@ Reference = Mapping[str, list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Estimates of W windows in the virtual sensor's unit: value, standard error and validity, each (W,)."""
+    """Estimates of W windows in the virtual sensor's unit: value, standard error and validity, each (W,).
+
+    ``condition`` (W,) is the temperature, K, with which what is left of the law's error drifts; None where none does.
+    """
 
     value: NDArray[np.float64]
     error: NDArray[np.float64]
     valid: NDArray[np.bool_]
     reason: str = ""
+    condition: NDArray[np.float64] | None = None
 
     @classmethod
     def of(
