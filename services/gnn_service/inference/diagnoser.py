@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Self
 
 import numpy as np
@@ -57,6 +58,7 @@ class Diagnoser:
         self.bundle = bundle
         self.engine = engine
         self._kinds: dict[str, Kind] = {}
+        self._room = Lock()
         self._machines = {m.id: m for m in shipped_machines()} | dict(bundle.machines)
 
     @classmethod
@@ -118,19 +120,23 @@ class Diagnoser:
         )
 
     def kind(self, machine: Machine) -> Kind:
-        """The unchanging part of a machine's encoding, kept for the next window."""
+        """The unchanging part of a machine's encoding, kept for the next window.
+
+        Raises InvalidMachineError where the machine does not fit the model, or contradicts what it knows of it.
+        """
         found = self._kinds.get(machine.fingerprint)
         if found is None:
             knowledge = self.bundle.knowledge_of(machine)
             structure = Structure(machine, self.bundle.vocabulary)
             found = Kind(structure, knowledge, VirtualSensors.of(machine, knowledge.calibrations))
-            while len(self._kinds) >= KNOWN_MACHINES:
-                self._kinds.pop(next(iter(self._kinds)))
-            self._kinds[machine.fingerprint] = found
+            with self._room:  # windows are prepared on several threads
+                while len(self._kinds) >= KNOWN_MACHINES:
+                    self._kinds.pop(next(iter(self._kinds)))
+                self._kinds[machine.fingerprint] = found
         return found
 
     def prepare(self, machine: Machine, window: Window, baseline: Baseline | None = None) -> Prepared:
-        """Readings on the grid, physics estimates and the network's inputs."""
+        """Readings on the grid, physics estimates and the network's inputs. Raises what `diagnose` says."""
         kind = self.kind(machine)
         if baseline is not None:
             baseline.check(machine)
