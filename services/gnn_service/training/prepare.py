@@ -83,7 +83,8 @@ def make_examples(
 def regimes(windows: WindowSet) -> list[tuple[NDArray[np.int64], frozenset[str]]]:
     """Split windows by the one mode that holds each of its levels for one contiguous stretch of time, if there is one.
 
-    Such a mode is where the machine was run, not what went wrong in between. Returns (rows, modes constant in them).
+    Such a mode is where the machine was run, and other faults came and went in each stretch: a fault that came once
+    and stayed, with nothing else going wrong, splits nothing. Returns (rows, modes constant in them).
     """
     order = np.argsort([w.start for w in windows.windows], kind="stable")
     for mode in windows.modes:
@@ -92,8 +93,17 @@ def regimes(windows: WindowSet) -> list[tuple[NDArray[np.int64], frozenset[str]]
         distinct = np.unique(levels)
         if 1 < runs == len(distinct) and distinct[0] >= 0:
             parts = [np.flatnonzero(windows.levels[mode.id] == level) for level in distinct]
-            return [(rows, frozenset({mode.id}) if distinct[k] > 0 else frozenset()) for k, rows in enumerate(parts)]
+            if all(_comes_and_goes(windows.take(rows), mode.id) for rows in parts):
+                return [
+                    (rows, frozenset({mode.id} if level else ())) for level, rows in zip(distinct, parts, strict=True)
+                ]
     return [(np.arange(len(windows)), windows.constant_modes())]
+
+
+def _comes_and_goes(windows: WindowSet, regime: str) -> bool:
+    """Whether windows with and without faults other than the regime's are among these."""
+    ignored = frozenset({regime})
+    return bool(windows.healthy(ignored).any() and windows.faulty(ignored).any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +175,15 @@ def _calibrate(binding: Binding, train: WindowSet, healthy_from: WindowSet) -> C
     view = binding.view(train.grids[known], step_s(train.machine))
     parameters = fit_parameters(binding.sensor.id, view, level[known])
     severities = severities_of(mode)
-    scale = fit_scale(estimator.measure(view, parameters, None), level[known], severities)
+    scale = fit_scale(estimator.measure(view, parameters, None), level[known], severities, train.group[known])
     commissioned, seen = [], []
     step = step_s(train.machine)
     for regime in healthy_regimes(train, healthy_from):
         reference = estimator.reference(binding.view(regime.source.grids[regime.healthy], step), parameters)
         commissioned.append(estimator.measure(binding.view(train.grids[regime.rows], step), parameters, reference))
-        seen.append(level[regime.rows])
-    own_scale = fit_scale(_joined(commissioned), np.concatenate(seen), severities) if commissioned else None
+        seen.append(regime.rows)
+    rows = np.concatenate(seen) if seen else known
+    own_scale = fit_scale(_joined(commissioned), level[rows], severities, train.group[rows]) if commissioned else None
     sensors = {name: train.machine.sensors[rows[0]].id for name, rows in binding.rows.items()}
     return Calibration(parameters, scale, (own_scale or scale) if scale else None, sensors)
 
@@ -182,4 +193,10 @@ def _joined(estimates: list[Estimate]) -> Estimate:
         np.concatenate([e.value for e in estimates]),
         np.concatenate([e.error for e in estimates]),
         np.concatenate([e.valid for e in estimates]),
+        condition=_joined_conditions([e.condition for e in estimates]),
     )
+
+
+def _joined_conditions(conditions: list[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    known = [c for c in conditions if c is not None]
+    return np.concatenate(known) if len(known) == len(conditions) else None
