@@ -1,5 +1,6 @@
 """The state of a training run on disk: tensors in safetensors, the rest in JSON, replaced in one move."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,10 @@ def save_checkpoint(path: Path, state: Checkpoint) -> None:
         "param_groups": state.optimizer["param_groups"],
         "fingerprint": state.fingerprint,
     }
+    contiguous = {name: value.detach().cpu().clone().contiguous() for name, value in (tensors | moments).items()}
+    meta["sha256"] = _digest(contiguous)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    contiguous = {name: value.detach().cpu().clone().contiguous() for name, value in (tensors | moments).items()}
     safetensors.torch.save_file(contiguous, partial, metadata={META: orjson.dumps(meta).decode()})
     partial.replace(path)
 
@@ -66,6 +68,8 @@ def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
             meta = orjson.loads(stored.metadata()[META])
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         found = _checkpoint(meta, tensors)
+        if meta["sha256"] != _digest(tensors):
+            raise ValueError("a tensor was changed after it was written")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         detail = "the checkpoint is damaged; delete it to train from the start"
         raise InvalidInputError(detail, where=str(path)) from error
@@ -92,6 +96,13 @@ def _checkpoint(meta: dict[str, Any], tensors: dict[str, Tensor]) -> Checkpoint:
         optimizer={"state": moments, "param_groups": meta["param_groups"]},
         fingerprint=meta["fingerprint"],
     )
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
