@@ -1,7 +1,7 @@
 """Virtual sensors of a machine with their calibration: what they read, and what that says about each level."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from gnn_service.model.levels import LevelScale, expected_severity
 from gnn_service.model.virtual.estimate import Estimate, Parameters
 from gnn_service.model.virtual.registry import ESTIMATORS
 from gnn_service.model.virtual.view import Binding, bind
+
+SCALE_FIELDS = tuple(field.name for field in fields(LevelScale))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,7 @@ class Calibration:
         return {
             "parameters": {name: list(values) for name, values in self.parameters.items()},
             "sensors": dict(self.sensors),
-            **{
-                name: s and {"severities": s.severities, "centres": s.centres, "spreads": s.spreads}
-                for name, s in scales.items()
-            },
+            **{name: s and {key: list(getattr(s, key)) for key in SCALE_FIELDS} for name, s in scales.items()},
         }
 
     @classmethod
@@ -48,7 +47,7 @@ class Calibration:
 
         def scale(name: str) -> LevelScale | None:
             found = stored.get(name)
-            return found and LevelScale(*(tuple(found[key]) for key in ("severities", "centres", "spreads")))
+            return found and LevelScale(**{key: tuple(found[key]) for key in SCALE_FIELDS})
 
         return cls(stored["parameters"], scale("scale"), scale("commissioned_scale"), stored.get("sensors", {}))
 
@@ -109,10 +108,10 @@ class VirtualSensors:
         estimate = ESTIMATORS[binding.sensor.id].measure(view, calibration.parameters, own)
         scale = calibration.scale
         if own is not None and calibration.commissioned_scale is not None:
-            centre = own.get("centre")
-            scale = calibration.commissioned_scale.commissioned(centre[0] if centre else None)
+            centre, condition = own.get("centre", [None])[0], own.get("condition", [0.0])[0]
+            scale = calibration.commissioned_scale.commissioned(centre, condition)
         if scale is None:
             nothing = np.zeros(len(grids))
             return Evidence(binding, estimate, None, nothing, nothing > 0)
-        log_levels = scale.log_posterior(estimate.value, estimate.error)
+        log_levels = scale.log_posterior(estimate.value, estimate.error, estimate.condition)
         return Evidence(binding, estimate, log_levels, expected_severity(log_levels, scale.severities), estimate.valid)

@@ -32,7 +32,7 @@ class LevelScale:
             return np.tile(near, (len(condition), 1))
         low, high = self.span
         share = np.clip((np.nan_to_num(condition, nan=(low + high) / 2) - low) / (high - low), 0.0, 1.0)
-        return near + share[:, None] * (np.asarray(self.far_centres) - near)
+        return np.asarray(near + share[:, None] * (np.asarray(self.far_centres) - near))
 
     def commissioned(self, healthy_centre: float | None, condition: float = 0.0) -> "LevelScale":
         """The scale with the healthy level moved to where this machine's own healthy cycles lie; nothing else moves.

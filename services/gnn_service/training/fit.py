@@ -68,7 +68,8 @@ def fit_model(
     With ``initial`` the network starts from that bundle's weights; BundleError when they are of another kind.
     """
     vocabulary = vocabulary_of([part.train for part in parts])
-    start = None if initial is None else initial_weights(initial, vocabulary)
+    chosen = architecture or Architecture()
+    start = None if initial is None else initial_weights(initial, vocabulary, chosen)
     knowledge, train, validation = {}, [], []
     for part in parts:
         machine = part.train.machine
@@ -79,7 +80,7 @@ def fit_model(
         validation.append(make_examples(structure, learned, part.validation, part.healthy, recipe.seed + 1))
     fitted = fit_network(
         vocabulary,
-        architecture or Architecture(),
+        chosen,
         train,
         validation,
         recipe,
@@ -96,9 +97,9 @@ def fit_model(
     return Model(vocabulary, network, machines, knowledge, fitted, recipe, make_canary(network, validation[0]))
 
 
-def initial_weights(bundle: Bundle, vocabulary: Vocabulary) -> dict[str, torch.Tensor]:
-    """A bundle's weights to go on from; it must be of the standard architecture and speak of the same modes."""
-    if bundle.vocabulary != vocabulary or bundle.manifest["architecture"] != Architecture().to_dict():
+def initial_weights(bundle: Bundle, vocabulary: Vocabulary, architecture: Architecture) -> dict[str, torch.Tensor]:
+    """A bundle's weights to go on from; BundleError when it is of another architecture or speaks of other modes."""
+    if bundle.vocabulary != vocabulary or bundle.manifest["architecture"] != architecture.to_dict():
         raise BundleError("it speaks of other failure modes, or is of another architecture; train without --from")
     return {name: torch.from_numpy(value.copy()) for name, value in bundle.weights.items()}
 

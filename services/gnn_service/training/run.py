@@ -26,7 +26,7 @@ from gnn_service.training.evaluate import Selection, evaluate
 from gnn_service.training.export import TorchRuntime
 from gnn_service.training.fit import Model, data_sha256, fit_model, make_bundle
 from gnn_service.training.loop import Progress, Recipe
-from gnn_service.training.partition import Partition, partition, reserved_for_commissioning, stretches
+from gnn_service.training.partition import Partition, overlaps, partition, reserved_for_commissioning, stretches
 from gnn_service.training.results import Report, scores_json
 from gnn_service.training.splits import Split, splits_sha256, train_validation_test, write_splits
 
@@ -75,10 +75,11 @@ def train(
 ) -> Trained:
     """Split by whole groups, train, and score the held-out groups once.
 
+    What ``initial`` was trained on stays trained on: its groups are never held out.
     The run folder under ``settings.runs_dir`` is named after data, splits and recipe; with ``resume`` a run that was
     killed goes on from its last epoch. Raises InvalidInputError when there are too few groups.
     """
-    splits, parts = _partitions(sets, settings)
+    splits, parts = _partitions(sets, settings, initial)
     hashes = [data_sha256(windows) for windows in sets]
     folder = settings.runs_dir / _run_name(hashes, splits, recipe)
     checkpoint = folder / "checkpoint.safetensors"
@@ -89,7 +90,7 @@ def train(
     model = fit_model(parts, recipe, initial=initial, checkpoint=checkpoint, progress=progress)
     facts = {
         "data": {
-            windows.machine.id: _data_facts(windows, part, info, digest)
+            windows.machine.id: _data_facts(windows, part, info, digest, _trained_before(initial, windows))
             for windows, part, info, digest in zip(sets, parts, infos, hashes, strict=True)
         },
         "splits": [split.to_json() for split in splits],
@@ -102,7 +103,15 @@ def train(
     return Trained(bundle, report, tuple(splits), tuple(parts), folder)
 
 
-def _partitions(sets: Sequence[WindowSet], settings: TrainingSettings) -> tuple[list[Split], list[Partition]]:
+def _trained_before(initial: Bundle | None, windows: WindowSet) -> list[tuple[float, float]]:
+    """Stretches of time that the bundle to start from was trained on, on this machine."""
+    data = {} if initial is None else initial.manifest.get("data", {}).get(windows.machine.id, {})
+    return [(start, end) for start, end in data.get("trained", [])]
+
+
+def _partitions(
+    sets: Sequence[WindowSet], settings: TrainingSettings, initial: Bundle | None
+) -> tuple[list[Split], list[Partition]]:
     fractions = (settings.train_fraction, settings.validation_fraction, settings.test_fraction)
     splits, parts = [], []
     for windows in sets:
@@ -116,12 +125,19 @@ def _partitions(sets: Sequence[WindowSet], settings: TrainingSettings) -> tuple[
             windows.group, windows.level_table(), fractions, settings.seed, keep, name=windows.machine.id
         )
         cycles = tuple(str(windows.windows[k].cycle) for k in reserved)
-        splits.append(Split(split.name, split.train, split.validation, split.test, cycles))
-        parts.append(partition(windows, split, reserved))
+        before = set(windows.group[overlaps(windows, _trained_before(initial, windows))].tolist())
+        held_out = tuple(group for group in split.test if group not in before)
+        if not held_out:
+            raise InvalidInputError("the bundle to start from was trained on all groups; none is left to hold out")
+        learned = (*split.train, *(group for group in split.test if group in before))
+        splits.append(Split(split.name, learned, split.validation, held_out, cycles))
+        parts.append(partition(windows, splits[-1], reserved))
     return splits, parts
 
 
-def _data_facts(windows: WindowSet, part: Partition, info: Mapping[str, Any], digest: str) -> dict[str, Any]:
+def _data_facts(
+    windows: WindowSet, part: Partition, info: Mapping[str, Any], digest: str, before: list[tuple[float, float]]
+) -> dict[str, Any]:
     """What a bundle says about its data, and the stretches of time it was trained on."""
     learned = part.train.join(part.validation)
     starts = {w.start for w in (*part.train.windows, *part.validation.windows, *part.test.windows)}
@@ -130,7 +146,7 @@ def _data_facts(windows: WindowSet, part: Partition, info: Mapping[str, Any], di
         **{key: info[key] for key in ("source", "licence", "attribution", "citation") if key in info},
         "sha256": digest,
         "windows": {"train": len(part.train), "validation": len(part.validation), "held_out": len(part.test)},
-        "trained": stretches(learned),
+        "trained": sorted({*stretches(learned), *before}),
         "commissioning": stretches(reserved) if len(reserved) else [],
     }
 

@@ -1,6 +1,8 @@
 """Calibrating the virtual sensors on training windows: constants of the physics, and where the levels lie."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,10 @@ from gnn_service.model.virtual.registry import ESTIMATORS
 from gnn_service.model.virtual.view import CycleView
 
 MAD_TO_SD = 1.4826
+LEAST_SPAN_K = 8.0
+LEAST_GROUPS = 5
+"""Centres may drift with temperature only over a span this wide, with this many groups at each of its ends."""
+
 LEAST_SPREAD = 0.02
 """Smallest level spread, as a share of the distance between the outer levels."""
 
@@ -40,29 +46,62 @@ def fit_parameters(sensor: str, view: CycleView, level: NDArray[np.int64]) -> Pa
     return fits[sensor](view, level)
 
 
-def fit_scale(estimate: Estimate, level: NDArray[np.int64], severities: tuple[float, ...]) -> LevelScale | None:
+def fit_scale(
+    estimate: Estimate,
+    level: NDArray[np.int64],
+    severities: tuple[float, ...],
+    groups: NDArray[Any] | None = None,
+) -> LevelScale | None:
     """Median and robust spread of the estimate on each level; levels without windows are interpolated by severity.
 
-    None where fewer than two levels have two valid windows, or all lie on one value: it tells no levels apart.
+    Where the estimate names a condition, and enough ``groups`` ran at both ends of a wide span of it, the centres of
+    levels seen at both ends may drift between them. None where fewer than two levels have two valid windows, or all
+    lie on one value: it tells no levels apart.
     """
-    known, centres, spreads = [], [], []
-    for index in range(len(severities)):
-        values = estimate.value[estimate.valid & (level == index)]
-        if len(values) >= 2:
-            centre = float(np.median(values))
-            known.append(severities[index])
-            centres.append(centre)
-            spreads.append(MAD_TO_SD * float(np.median(np.abs(values - centre))))
-    if len(known) < 2 or max(centres) == min(centres):
+    at = [np.flatnonzero(estimate.valid & (level == k)) for k in range(len(severities))]
+    known = [k for k, rows in enumerate(at) if len(rows) >= 2]
+    centres = {k: float(np.median(estimate.value[at[k]])) for k in known}
+    if len(known) < 2 or max(centres.values()) == min(centres.values()):
         return None
-    floor = LEAST_SPREAD * (max(centres) - min(centres))
-    pooled = max(float(np.median(spreads)), floor)
-    # Every level has the same error up to chance, so the pooled spread bounds each from below.
-    return LevelScale(
+    near, far, span = _drift(estimate, at, centres, groups)
+    filled = [np.interp(severities, [severities[k] for k in known], [side[k] for k in known]) for side in (near, far)]
+    scale = LevelScale(
         severities,
-        tuple(float(c) for c in np.interp(severities, known, centres)),
-        tuple(float(max(s, pooled)) for s in np.interp(severities, known, spreads)),
+        tuple(filled[0].tolist()),
+        (1.0,) * len(severities),
+        tuple(filled[1].tolist()) if span else (),
+        span or (0.0, 0.0),
     )
+    condition = np.zeros(len(level)) if estimate.condition is None else estimate.condition
+    expected = scale.centres_at(condition)
+    spreads = [MAD_TO_SD * float(np.median(np.abs(estimate.value[at[k]] - expected[at[k], k]))) for k in known]
+    floor = LEAST_SPREAD * (max(centres.values()) - min(centres.values()))
+    # Every level has the same error up to chance, so the pooled spread bounds each from below.
+    pooled = max(float(np.median(spreads)), floor)
+    found = np.interp(severities, [severities[k] for k in known], spreads)
+    return replace(scale, spreads=tuple(float(max(s, pooled)) for s in found))
+
+
+def _drift(
+    estimate: Estimate, at: list[NDArray[np.int64]], centres: dict[int, float], groups: NDArray[Any] | None
+) -> tuple[dict[int, float], dict[int, float], tuple[float, float] | None]:
+    """Centres of the known levels at both ends of the span of the condition, and the span; None where none is seen."""
+    condition = estimate.condition
+    if condition is None or groups is None:
+        return centres, centres, None
+    rows = np.concatenate([at[k] for k in centres])
+    middle = (condition[rows].min() + condition[rows].max()) / 2
+    ends = [rows[condition[rows] <= middle], rows[condition[rows] > middle]]
+    span = tuple(float(np.median(condition[end])) if len(end) else middle for end in ends)
+    if span[1] - span[0] < LEAST_SPAN_K or min(len(np.unique(groups[end])) for end in ends) < LEAST_GROUPS:
+        return centres, centres, None
+    sides: list[dict[int, float]] = []
+    for end in ends:
+        own = {k: np.intersect1d(at[k], end) for k in centres}
+        sides.append({k: float(np.median(estimate.value[r])) if len(r) >= 2 else centres[k] for k, r in own.items()})
+    both = {k for k in centres if all(len(np.intersect1d(at[k], end)) >= 2 for end in ends)}
+    near, far = ({k: side[k] if k in both else centres[k] for k in centres} for side in sides)
+    return near, far, (span[0], span[1])
 
 
 def _fit_switching_delay(view: CycleView, level: NDArray[np.int64]) -> Parameters:
@@ -102,7 +141,7 @@ def _fit_pump_leakage(view: CycleView, level: NDArray[np.int64]) -> Parameters:
 
 
 def _fit_gas_charge(view: CycleView, level: NDArray[np.int64]) -> Parameters:
-    """Robust least squares on shell volume, filling delay, switching fraction, flow factor and one charge a level."""
+    """Robust least squares on the constants of the gas model, and one charge a level."""
     start = accumulator.TYPICAL
     names = ("shell_m3", "delay_s", "switch_fraction", "flow_factor")
     scale = np.array([start[name][0] for name in names])

@@ -59,14 +59,18 @@ class GasCharge:
         mean = (weight * GRID).sum(1)
         spread = np.sqrt((weight * (GRID - mean[:, None]) ** 2).sum(1))
         best = GRID[cost.argmin(1)]
-        return Estimate.of(best, np.maximum(spread, 0.5), np.asarray(valid.any(1)), "no load step or filling to read")
+        readable, oil = np.asarray(valid.any(1)), view.overall("temperature")
+        return Estimate.of(best, np.maximum(spread, 0.5), readable, "no load step or filling to read", oil)
 
     def reference_sizes(self, duty: DutyCycle) -> Mapping[str, int]:
-        return {"centre": 1}
+        return {"centre": 1, "condition": 1}
 
     def reference(self, view: CycleView, parameters: Parameters) -> Reference | None:
         charge = self.measure(view, parameters, None)
-        return {"centre": [float(np.median(charge.value[charge.valid]))]} if charge.valid.any() else None
+        if not charge.valid.any():
+            return None
+        oil = view.overall("temperature")[charge.valid]
+        return {"centre": [float(np.median(charge.value[charge.valid]))], "condition": [float(np.median(oil))]}
 
 
 def events(view: CycleView) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -35,11 +35,16 @@ class Estimate:
 
     @classmethod
     def of(
-        cls, value: NDArray[np.float64], error: NDArray[np.float64], valid: NDArray[np.bool_], reason: str
+        cls,
+        value: NDArray[np.float64],
+        error: NDArray[np.float64],
+        valid: NDArray[np.bool_],
+        reason: str,
+        condition: NDArray[np.float64] | None = None,
     ) -> "Estimate":
         """Estimates whose invalid or non-finite entries are marked and set to 0."""
         good = valid & np.isfinite(value) & np.isfinite(error)
-        return cls(np.where(good, value, 0.0), np.where(good, error, 0.0), good, reason)
+        return cls(np.where(good, value, 0.0), np.where(good, error, 0.0), good, reason, condition)
 
 
 class Estimator(Protocol):
