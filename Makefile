@@ -9,6 +9,7 @@ ARGS   ?=
 BIN     := .venv/bin
 PIP     := $(BIN)/python -m pip
 BUNDLE  := services/gnn_service/model/shipped
+SAMPLE  := services/gnn_service/demo/data/uci_hydraulic_slice
 TORCH   := 2.13.0
 
 # Settings of the caller's shell that would lead pip or Python out of the environment.
@@ -41,9 +42,9 @@ lint: .venv/.dev ## style, format and import rules
 types: .venv/.dev ## mypy, strict
 	$(BIN)/python -m mypy
 
-model: source .venv/.dev ## rebuild the shipped bundle; SOURCE=DIR is the published rig recording
-	$(BIN)/gnn-service import uci-hydraulic "$(SOURCE)" --out build/rig
-	$(BIN)/gnn-service train build/rig --out $(BUNDLE)
+model: source .venv/.dev ## rebuild the shipped bundle and sample; SOURCE=DIR is the published rig recording
+	$(BIN)/gnn-service import uci-hydraulic "$(SOURCE)" --out build/rig --overwrite
+	$(BIN)/gnn-service train build/rig --out $(BUNDLE) --sample $(SAMPLE) --overwrite
 
 bench: .venv/.runtime ## latency of the shipped bundle beside its bare runtime
 	$(BIN)/gnn-service bench model $(ARGS)
