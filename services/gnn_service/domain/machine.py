@@ -6,9 +6,10 @@ pressure is gauge unless the quantity says otherwise. Consistency between the pa
 """
 
 import hashlib
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -197,6 +198,13 @@ class Machine(Part):
     circuits: tuple[Circuit, ...] = Field((), description="sets of components that work together")
     failure_modes: tuple[FailureMode, ...] = Field((), description="what can fail, and how")
     duty_cycle: DutyCycle | None = Field(None, description="what the machine repeats, if it does")
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy, with some fields changed; what was cached belongs to the original and is computed anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in set(copied.__dict__) - set(type(self).model_fields):
+            del copied.__dict__[name]
+        return copied
 
     @cached_property
     def fingerprint(self) -> str:

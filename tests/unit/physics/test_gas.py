@@ -52,9 +52,7 @@ def test_an_empty_accumulator_is_filled_in_no_time():
 def test_filling_deficit_is_the_area_between_end_pressure_and_the_rising_pressure():
     """By hand: simulate the filling with a constant pump flow and integrate in time instead of pressure."""
     start, end, flow = 140e5, 190e5, 1.2e-4
-    full = float(
-        filling_deficit(start, end, 110e5, REFERENCE_TEMPERATURE_K, flow_m3s=flow, points=4001, **GAS)
-    )
+    full = float(filling_deficit(start, end, 110e5, REFERENCE_TEMPERATURE_K, flow_m3s=flow, points=4001, **GAS))
     first = gas_volume(start, 110e5, REFERENCE_TEMPERATURE_K, **GAS)
     last = gas_volume(end, 110e5, REFERENCE_TEMPERATURE_K, **GAS)
     times = np.linspace(0.0, float(first - last) / flow, 4001)
