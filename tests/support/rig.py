@@ -4,8 +4,8 @@ Blocks of cycles at one state each; the cooler's level changes between long stre
 block. Every cycle of one seed is the same whatever else is asked for, so recordings can be compared cycle by cycle.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,15 +14,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gnn_service.core.config import InferenceSettings
 from gnn_service.domain.recording import MICROSECONDS, Readings, Recording, Truth
 from gnn_service.domain.shipped import RIG, shipped_machine
+from gnn_service.inference.diagnoser import Diagnoser
+from gnn_service.inference.engine import Engine
 from gnn_service.model.encode import Structure, Vocabulary
 from gnn_service.model.network import Architecture
 from gnn_service.physics.gas import filling_deficit, gas_volume
 from gnn_service.training.dataset import WindowSet, window_set
-from gnn_service.training.fit import Model, fit_model, vocabulary_of
+from gnn_service.training.export import TorchRuntime
+from gnn_service.training.fit import Model, fit_model, make_bundle, vocabulary_of
 from gnn_service.training.loop import Recipe
-from gnn_service.training.partition import Partition
+from gnn_service.training.partition import Partition, partition
 from gnn_service.training.splits import Split, group_folds
 
 TINY = Architecture(sensor_width=8, width=16, attention_heads=2, queries=1, layers=1)
@@ -188,3 +192,20 @@ def fit_tiny(part: Partition, *, epochs: int = 1, seed: int = 0, **options: Any)
 def weights_of(model: Model) -> dict[str, bytes]:
     """The weights, bit by bit."""
     return {name: value.numpy().tobytes() for name, value in model.network.state_dict().items()}
+
+
+@cache
+def rig_model() -> Model:
+    """A network trained for one epoch on `rig_split`, shared by all that only ask it."""
+    return fit_tiny(partition(rig_windows(), rig_split()))
+
+
+@asynccontextmanager
+async def asking(model: Model) -> AsyncIterator[Diagnoser]:
+    """The path of the service, on the network itself."""
+    bundle = make_bundle(model, {}, export=False)
+    item, expected = bundle.canary
+    async with Engine(
+        lambda: TorchRuntime(model.network), InferenceSettings(), canary=item, expected=expected
+    ) as engine:
+        yield Diagnoser(bundle, engine)
