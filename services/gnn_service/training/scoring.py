@@ -28,7 +28,7 @@ T = TypeVar("T")
 Probabilities = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # asyncio.run prints the result of its task, which took seconds
 class Asked:
     """Answers to W windows: a diagnosis each, and per failure mode the level probabilities by source."""
 

@@ -1,5 +1,7 @@
 """The exported graph answers as the network does, for any number of windows and on machines of other sizes."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -13,7 +15,7 @@ from gnn_service.model.heads import Answers
 from gnn_service.model.network import INPUTS, MachineNetwork
 from gnn_service.training import export
 from gnn_service.training.export import TorchRuntime, export_onnx, padded, run_torch
-from tests.support.rig import TINY, rig_structure, rig_vocabulary, rig_windows
+from tests.support.rig import TINY, one_thread, rig_structure, rig_vocabulary, rig_windows
 
 
 def network_of() -> MachineNetwork:
@@ -43,6 +45,12 @@ def doubled() -> Machine:
         again = [{**part, **{name: f"{part[name]}_b" for name in names}} for part in document[kind]]
         document[kind] = [*document[kind], *again]
     return Machine.model_validate(document)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def alone() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")

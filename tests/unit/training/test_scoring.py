@@ -1,6 +1,7 @@
 """Answers through the path of the service, lined up with the truth."""
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +18,15 @@ from gnn_service.training.dataset import UNKNOWN, WindowSet
 from gnn_service.training.export import run_torch
 from gnn_service.training.results import Kind
 from gnn_service.training.scoring import Asked, anomaly_scores, ask, joined, row, scored_modes, together
-from tests.support.rig import asking, rig_model, rig_structure, rig_windows
+from tests.support.rig import asking, one_thread, rig_model, rig_structure, rig_windows
 
 RIG = "uci-hydraulic-rig"
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 def mode_of(windows: WindowSet, mode: str):
@@ -156,7 +163,8 @@ def test_folds_are_joined_by_predictor_component_and_seed():
 
 
 def asked_with(windows: WindowSet, anomalies: list[float | None]) -> Asked:
-    return Asked(windows, tuple(SimpleNamespace(anomaly=a) for a in anomalies), {})
+    diagnoses: tuple[Any, ...] = tuple(SimpleNamespace(anomaly=a) for a in anomalies)
+    return Asked(windows, diagnoses, {})
 
 
 def test_anomaly_is_told_from_none_by_its_threshold():
