@@ -36,7 +36,7 @@ class RegimeMap:
         worst = np.ones(len(grids))
         for row, bins in context_bins(machine, grids).items():
             seen = self.groups.get(machine.sensors[row].id)
-            if seen is not None:
+            if seen:
                 counts = np.array([enough if b == MISSING else seen.get(int(b), 0) for b in bins])
                 worst = np.minimum(worst, np.minimum(1.0, counts / enough))
         return worst
