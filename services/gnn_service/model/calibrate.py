@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gnn_service.model.judge import TINY, Fusion, fuse, level_probabilities
+from gnn_service.model.judge import Fusion, fuse, level_probabilities
 
 TEMPERATURES = np.geomspace(0.25, 8.0, 31)
 WEIGHTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
@@ -42,7 +42,7 @@ def fit_fusion(
 
 
 def negative_log_likelihood(probability: NDArray[np.float64], level: NDArray[np.int64]) -> float:
-    """Mean -log p(true level), floored so that one confident miss does not decide alone."""
-    floor = PRIOR_WINDOWS / (len(level) + PRIOR_WINDOWS) / probability.shape[1]
-    chosen = probability[np.arange(len(level)), level] * (1 - floor) + floor
-    return float(-np.log(np.maximum(chosen, TINY)).mean())
+    """Mean -log p(true level), mixed with a uniform answer so that one confident miss does not decide alone."""
+    share = PRIOR_WINDOWS / (len(level) + PRIOR_WINDOWS)
+    chosen = probability[np.arange(len(level)), level] * (1 - share) + share / probability.shape[1]
+    return float(-np.log(chosen).mean())
