@@ -180,7 +180,7 @@ def one_thread() -> Iterator[None]:
 def rig_split() -> Split:
     """A third of the groups held out; every fault level is trained on."""
     windows = rig_windows()
-    return group_folds(windows.group, windows.level_table(), 3, 0)[0]
+    return group_folds(windows.group, windows.level_table(), 3, 0, validation_fraction=0.35)[0]
 
 
 def fit_tiny(part: Partition, *, epochs: int = 1, seed: int = 0, **options: Any) -> Model:
