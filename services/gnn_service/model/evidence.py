@@ -49,7 +49,7 @@ class Calibration:
             found = stored.get(name)
             return found and LevelScale(**{key: tuple(found[key]) for key in SCALE_FIELDS})
 
-        return cls(stored["parameters"], scale("scale"), scale("commissioned_scale"), stored.get("sensors", {}))
+        return cls(stored["parameters"], scale("scale"), scale("commissioned_scale"), stored["sensors"])
 
 
 @dataclass(frozen=True, slots=True)
