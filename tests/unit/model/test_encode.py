@@ -12,7 +12,6 @@ from gnn_service.model.encode import (
     EVIDENCE_SLOTS,
     NODE_BUCKETS,
     SENSOR_BUCKETS,
-    STEPS,
     Structure,
     encode,
     local_level,

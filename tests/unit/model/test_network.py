@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from gnn_service.model.encode import CHANNELS, CONTEXTS, EVIDENCE_FEATURES, EVIDENCE_SLOTS, STEPS
+from gnn_service.model.encode import CHANNELS, CONTEXTS, EVIDENCE_FEATURES, EVIDENCE_SLOTS
+from gnn_service.model.grid import STEPS
 from gnn_service.model.heads import THRESHOLDS, HealthQuantiles, OrdinalSeverity
 from gnn_service.model.network import INPUTS, Architecture, EdgeAttention, MachineNetwork, SensorPooling
 from tests.support.tiny_model import SMALL, one_thread, vocabulary
