@@ -1,5 +1,6 @@
 """`gnn-service crossval`: how good is it on groups it has never seen, beside chance, baselines and ablations?"""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +58,8 @@ def crossval(
     cycles, seconds = parse_commission(commission)
     recipe = _recipe(epochs)
     windows = _one_machine(recordings, parse_only(only or ()))
-    options = cv.Options(recipe, seeds, cycles, seconds, hold_out is not None, baselines, ablations)
+    workers = os.cpu_count() or 1
+    options = cv.Options(recipe, seeds, cycles, seconds, hold_out is not None, baselines, ablations, workers)
     protocol = f"each {hold_out} held out" if hold_out else f"{folds} folds"
     protocol += ", whole groups" + (f", commissioned with {commission}" if commission else "")
     with claimed_folder(report_dir) as folder:

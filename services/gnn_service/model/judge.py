@@ -24,12 +24,13 @@ class Fusion:
     """Weights of one failure mode: log p = network log p_net + physics log p_phys, fitted on validation groups.
 
     ``temperature`` divides the network's cumulative logits first (Guo et al., *On Calibration of Modern Neural
-    Networks*, 2017).
+    Networks*, 2017). ``alone`` is the weight of physics where the network has no say.
     """
 
     temperature: float = 1.0
     network: float = 1.0
     physics: float = 1.0
+    alone: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,7 @@ def fuse(
         return only if physics is None else np.where(usable[:, None], only, flat)
     seen = support[:, None]
     pooled = seen * fusion.network * np.log(np.maximum(network, TINY))
-    pooled += (seen * fusion.physics + (1 - seen)) * np.log(np.maximum(physics, TINY))
+    pooled += (seen * fusion.physics + (1 - seen) * fusion.alone) * np.log(np.maximum(physics, TINY))
     pooled = np.exp(pooled - pooled.max(1, keepdims=True))
     pooled /= pooled.sum(1, keepdims=True)
     return np.asarray(np.where(usable[:, None], pooled, network))

@@ -1,8 +1,9 @@
 """Cross-validation with whole groups: train, ask, and put everything beside chance, baselines and ablations."""
 
 import asyncio
+import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +23,7 @@ from gnn_service.training.dataset import WindowSet, commissioning_rows
 from gnn_service.training.export import TorchRuntime
 from gnn_service.training.fit import Model, fit_model, make_bundle
 from gnn_service.training.loop import Batchable, Progress, Recipe, answers_of, mode_logits
+from gnn_service.training.parallel import Say, map_folds
 from gnn_service.training.partition import Partition, partition
 from gnn_service.training.prepare import Examples
 from gnn_service.training.results import Kind, PredictorRow, Report
@@ -40,8 +42,6 @@ ABLATIONS: dict[str, tuple[bool, Wiring]] = {
 """Whether virtual sensors are seen, and the edges. Trained like ours but for one thing, and compared with the network
 alone: late fusion would hide the difference."""
 
-Say = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -54,12 +54,24 @@ class Options:
     hold_out: bool = False
     baselines: bool = False
     ablations: bool = False
+    workers: int = 1
     architecture: Architecture = field(default_factory=Architecture)
 
     @property
     def commissions(self) -> bool:
         """Whether the machine's own baseline is used."""
         return self.commission is not None or self.seconds is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One split ready to run: its windows, those behind its baseline, and the failure modes that are scored."""
+
+    name: str
+    part: Partition
+    source: WindowSet | None
+    modes: list[FailureMode]
+    options: Options
 
 
 @dataclass(slots=True)
@@ -72,9 +84,17 @@ class Found:
     seconds: dict[str, float] = field(default_factory=dict)
     parameters: int = 0
 
+    def add(self, other: "Found") -> None:
+        """Take in what another fold found."""
+        self.rows += other.rows
+        self.asked += other.asked
+        self.parameters = other.parameters
+        for name, seconds in other.seconds.items():
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
     def report(self, windows: WindowSet, protocol: str) -> Report:
         """Everything as one report."""
-        facts = {f"time for {name}": f"{seconds:.0f} s" for name, seconds in self.seconds.items()}
+        facts = {f"time for {name}, sum over folds": f"{seconds:.0f} s" for name, seconds in self.seconds.items()}
         facts["parameters"] = str(self.parameters)
         facts["windows, groups"] = f"{len(windows)}, {len(np.unique(windows.group))}"
         title = f"Cross-validation on {windows.machine.id}"
@@ -88,10 +108,10 @@ def crossval(windows: WindowSet, splits: Sequence[Split], options: Options, say:
     folds the whole recording) make the baseline, and are neither trained on nor scored. Raises InvalidInputError when
     there are too few of them, or a split leaves a part empty.
     """
-    found = Found()
     shared = None
     if options.commissions and not options.hold_out:
         shared = commissioning_rows(windows, options.commission, options.seconds)
+    found, folds = Found(), []
     for split in splits:
         reserved = shared
         if options.commissions and options.hold_out:
@@ -105,21 +125,17 @@ def crossval(windows: WindowSet, splits: Sequence[Split], options: Options, say:
         source = windows.take(reserved) if reserved is not None else None
         named = _with_commissioning(split, source)
         found.splits.append(named)
-        modes = scored_modes(part.test)
-        _fold(found, part, source, modes, options, split.name, say)
+        folds.append(Fold(split.name, part, source, scored_modes(part.test), options))
+    for each in map_folds(run_fold, folds, options.workers, say):
+        found.add(each)
     found.rows = joined(found.rows)
     return found
 
 
-def _fold(
-    found: Found,
-    part: Partition,
-    source: WindowSet | None,
-    modes: list[FailureMode],
-    options: Options,
-    fold: str,
-    say: Say | None,
-) -> None:
+def run_fold(given: Fold, say: Say) -> Found:
+    """Train, ask and compare on one split."""
+    fold, part, source, modes, options = given.name, given.part, given.source, given.modes, given.options
+    found = Found()
     for seed in range(options.recipe.seed, options.recipe.seed + options.seeds):
         recipe = replace(options.recipe, seed=seed)
         with _timed(found, "training"):
@@ -138,21 +154,26 @@ def _fold(
                 found.rows += _network_rows(other, part.test, source, modes, wiring, name, fold, seed)
     if options.baselines:
         centre = None if source is None else robust_centre(source.machine, source.grids)[0]
+        threads = 1 if options.workers > 1 else 2
         with _timed(found, "baselines"):
-            tick = None if say is None else (lambda name: say(f"{fold}: {name}", 0, 0))
             for seed in range(options.recipe.seed, options.recipe.seed + options.seeds):
-                found.rows += rival_rows(part, modes, centre, fold=fold, seed=seed, tick=tick)
+                tick = functools.partial(_say_name, say, fold)
+                found.rows += rival_rows(part, modes, centre, fold=fold, seed=seed, threads=threads, tick=tick)
+    return found
 
 
-async def _ask(model: Model, windows: WindowSet, source: WindowSet | None, say: Say | None, what: str) -> Asked:
+def _say_name(say: Say, fold: str, name: str) -> None:
+    say(f"{fold}: {name}", 0, 0)
+
+
+async def _ask(model: Model, windows: WindowSet, source: WindowSet | None, say: Say, what: str) -> Asked:
     bundle = make_bundle(model, {}, export=False)
     item, expected = bundle.canary
     engine = Engine(lambda: TorchRuntime(model.network), InferenceSettings(), canary=item, expected=expected)
     async with engine:
         diagnoser = Diagnoser(bundle, engine)
         baseline = None if source is None else diagnoser.baseline_of(windows.machine, source.windows)
-        tick = None if say is None else (lambda done, total: say(what, done, total))
-        return await ask(diagnoser, windows, baseline, tick)
+        return await ask(diagnoser, windows, baseline, functools.partial(say, what))
 
 
 def _our_rows(asked: Asked, modes: list[FailureMode], fold: str, seed: int) -> Iterator[PredictorRow]:
@@ -200,8 +221,8 @@ def _with_commissioning(split: Split, source: WindowSet | None) -> Split:
     return replace(split, commissioning=cycles)
 
 
-def _progress(say: Say | None, what: str) -> Progress | None:
-    return None if say is None else (lambda epoch, epochs, _: say(what, epoch, epochs))
+def _progress(say: Say, what: str) -> Progress:
+    return lambda epoch, epochs, _: say(what, epoch, epochs)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ def rival_rows(
     *,
     fold: str,
     seed: int,
+    threads: int = 2,
     tick: Callable[[str], None] | None = None,
 ) -> Iterator[PredictorRow]:
     """Every baseline on every failure mode; with the healthy ``centre`` (S, T) of what is scored also commissioned.
@@ -48,7 +49,9 @@ def rival_rows(
                     continue
                 if tick is not None:
                     tick(f"{name}{suffix}, {mode.component}")
-                fitted = make_baseline(name, len(severities_of(mode))).fit(x[known], truth[known], seed, groups[known])
+                fitted = make_baseline(name, len(severities_of(mode)), threads=threads).fit(
+                    x[known], truth[known], seed, groups[known]
+                )
                 kind = Kind.CHANCE if name == CHANCE else Kind.BASELINE
                 yield row(part.test, mode, name + suffix, kind, fitted.predict_proba(x_test), fold=fold, seed=seed)
 

@@ -19,7 +19,7 @@ from gnn_service.model.encode import (
     sensor_channels,
 )
 from gnn_service.model.evidence import VirtualSensors
-from gnn_service.model.grid import CYCLE_STEPS
+from gnn_service.model.grid import CYCLE_STEPS, STEPS
 from tests.support.duty_cycle import Cycle, grids, rig
 from tests.support.tiny_model import CALIBRATIONS, HEALTHY, healthy_baseline, vocabulary
 
