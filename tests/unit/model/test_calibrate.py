@@ -67,6 +67,28 @@ def test_the_pool_is_no_worse_than_either_source_on_what_it_was_fitted_on():
     assert loss < negative_log_likelihood(network, truth) - 0.02
 
 
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0, 4.0])
+def test_physics_that_is_too_mild_or_too_sure_is_set_right_for_when_it_stands_alone(power):
+    random = np.random.default_rng(7)
+    honest = random.dirichlet(np.full(4, 0.7), 4000)
+    level = drawn(honest, random)
+    said = np.maximum(honest, 1e-9) ** (1 / power)
+    said /= said.sum(1, keepdims=True)
+    found = fit_fusion(np.zeros((4000, THRESHOLDS)), said, np.ones(4000, bool), level, FOUR)
+    assert found.alone == pytest.approx(power, rel=0.45)
+
+
+def test_unusable_windows_do_not_set_how_sharply_physics_speaks():
+    random = np.random.default_rng(8)
+    honest = random.dirichlet(np.full(4, 0.7), 2000)
+    level, usable = drawn(honest, random), np.arange(2000) < 1000
+    wrong = np.where(usable[:, None], honest, random.permutation(honest))
+    found = fit_fusion(np.zeros((2000, THRESHOLDS)), wrong, usable, level, FOUR)
+    assert found.alone == pytest.approx(1.0, rel=0.45)
+    few = usable & (np.arange(2000) < LEAST_WINDOWS - 1)
+    assert fit_fusion(np.zeros((2000, THRESHOLDS)), wrong, few, level, FOUR).alone == 1.0
+
+
 def test_both_weights_are_never_zero():
     flat = np.full((100, 4), 0.25)
     found = fit_fusion(np.zeros((100, THRESHOLDS)), flat, np.ones(100, bool), np.zeros(100, np.int64), FOUR)

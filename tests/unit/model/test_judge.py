@@ -72,6 +72,13 @@ def test_outside_the_seen_regime_physics_speaks_alone():
         assert fuse(network, physics, YES, np.array([0.0]), fusion) == pytest.approx(physics)
 
 
+def test_physics_alone_speaks_as_sharply_as_it_has_earned():
+    network, physics = row(9, 1, 1, 1), row(1, 1, 7, 1)
+    found = fuse(network, physics, YES, np.array([0.0]), Fusion(1.0, 1.0, 0.5, alone=2.0))
+    assert found == pytest.approx(physics**2 / (physics**2).sum())
+    assert fuse(network, physics, NO, np.array([0.0]), Fusion(alone=2.0)) == pytest.approx(network)
+
+
 def test_where_physics_cannot_be_used_the_network_speaks_alone():
     network, physics = row(9, 1, 1, 1), row(1, 1, 7, 1)
     for support in (0.0, 0.4, 1.0):
