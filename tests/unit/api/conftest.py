@@ -86,7 +86,7 @@ class DiagnoserDouble:
     async def commission(self, machine: Machine, windows: Sequence[Window]) -> Baseline:
         self.asked.extend((machine, window, None) for window in windows)
         await self._answer()
-        return Baseline(machine=machine.id, windows=len(windows), centre={}, scale={})
+        return Baseline(machine=machine.id, windows=len(windows), centre={"PS1": (150.0,) * 60}, scale={"PS1": 1.0})
 
     async def _answer(self) -> None:
         try:
