@@ -23,9 +23,10 @@ def gas_volume(
     """Gas volume at oil pressure, m3: V = V0 min(1, p_T / P)^(1/n).
 
     Below the charge pressure the accumulator is empty and the gas fills the shell (V = V0). ``exponent`` is the
-    polytropic n, 1.0 (isothermal) to 1.4 (adiabatic nitrogen). Shapes broadcast.
+    polytropic n, 1.0 (isothermal) to 1.4 (adiabatic nitrogen). NaN below 0 K. Shapes broadcast.
     """
     ratio = charge_at(charge_pa, temperature_k) / np.maximum(np.asarray(pressure_pa, float), 1.0)
+    ratio = np.where(ratio >= 0, ratio, np.nan)
     return np.asarray(np.asarray(shell_m3, float) * np.minimum(1.0, ratio) ** (1.0 / exponent))
 
 

@@ -174,9 +174,10 @@ def commissioning_rows(windows: WindowSet, count: int | None = None, seconds: fl
     fit = windows.healthy(windows.constant_modes()) & windows.settled
     found = np.flatnonzero(fit)
     if count is None:
-        total = np.cumsum([_duration_s(windows.windows[i]) for i in found])
-        # Times are seconds since 1970: their differences are only good to a microsecond.
-        count = int(np.searchsorted(total, (seconds or 0.0) - 1e-3)) + 1
+        ticks = [_tick_s(windows.windows[i]) for i in found]
+        total = np.cumsum([windows.windows[i].end - windows.windows[i].start for i in found]) + np.cumsum(ticks)
+        # A clock that jitters by less than half a sample costs no cycle.
+        count = int(np.searchsorted(total, (seconds or 0.0) - max(ticks, default=0.0) / 2)) + 1
         if count > len(found):
             there = f"{total[-1] if len(total) else 0.0:.0f} s in {len(found)} cycles"
             raise InvalidInputError(
@@ -191,10 +192,9 @@ def commissioning_rows(windows: WindowSet, count: int | None = None, seconds: fl
     return found[:count]
 
 
-def _duration_s(window: Window) -> float:
-    """Time that a window stands for: its span and the tick of its last sample, s."""
-    tick = float(np.median(np.diff(window.times))) if len(window.times) > 1 else 0.0
-    return window.end - window.start + tick
+def _tick_s(window: Window) -> float:
+    """Time from sample to sample, s."""
+    return float(np.median(np.diff(window.times))) if len(window.times) > 1 else 0.0
 
 
 def _join(start: NDArray[np.int64], end: NDArray[np.int64], middle: NDArray[np.float64]) -> Sequence[tuple[int, int]]:
