@@ -1,6 +1,7 @@
 """A model that keeps failing is left alone for a while; callers who fail or leave do not open the breaker."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -19,6 +20,16 @@ from tests.support.inference import (
 )
 
 BREAKER = {"failure_rate": 0.5, "window_s": 30, "minimum_calls": 4, "open_s": 10, "half_open_probes": 2}
+
+
+class CreepingClock(SteppingClock):
+    """Moves on by ``step`` with every look at it."""
+
+    step = 0.0
+
+    def monotonic(self) -> float:
+        self.seconds += self.step
+        return self.seconds
 
 
 async def opened(subject, factory):
@@ -74,6 +85,23 @@ async def test_probes_that_succeed_close_it():
         assert score(await subject.infer(item(1))) == 2
         assert subject.stats().breaker == "half_open"
         assert score(await subject.infer(item(2))) == 3
+        assert subject.stats().breaker == "closed"
+
+
+@pytest.mark.parametrize("looks", range(1, 8))
+async def test_a_pause_that_ends_while_a_caller_is_being_refused_costs_no_probe(looks):
+    factory, clock = Factory(), CreepingClock()
+    async with engine(factory, clock=clock, breaker=BREAKER) as subject:
+        await opened(subject, factory)
+        factory.now.broken = False
+        clock.step = 0.01
+        clock.seconds += 10 - (looks + 0.5) * clock.step
+        with suppress(BreakerOpenError):
+            await subject.infer(item(1))
+        clock.step = 0.0
+        clock.seconds += 1
+        for value in (1, 2):
+            assert score(await subject.infer(item(value))) == value + 1
         assert subject.stats().breaker == "closed"
 
 

@@ -227,7 +227,7 @@ class Engine:
         if not limit_s > 0:
             raise DeadlineExceededError(f"the deadline had passed on arrival: {limit_s:g} s were left")
         if self._breaker.state is BreakerState.OPEN:
-            self._breaker.acquire()  # raises, with the time that is left
+            self._breaker.acquire().release()  # raises, with the time that is left, unless that has just passed
         answer: asyncio.Future[Output] = asyncio.get_running_loop().create_future()
         link = tracing.link_to_current()
         request = Request(item, signature, priority, arrived, arrived + limit_s, answer, link)
