@@ -1,6 +1,7 @@
 """What the routes are given: the application's state, and bodies read as JSON."""
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, Protocol, TypedDict, TypeVar
@@ -23,6 +24,8 @@ from gnn_service.observability.metrics import Metrics
 
 Answer = TypeVar("Answer")
 _SHOWN_MACHINES = 20
+# what many JSON writers make of a missing sample
+_NOT_A_NUMBER = re.compile("nan|infinity", re.IGNORECASE)
 
 
 class BundleInfo(Protocol):
@@ -75,19 +78,22 @@ class State(TypedDict):
     started: float
 
 
-def get_settings(request: Request) -> Settings:
+# Asynchronous, though they wait for nothing: FastAPI would take each of them to a thread and back.
+
+
+async def get_settings(request: Request) -> Settings:
     """The settings this application was made with."""
     settings: Settings = request.state.settings
     return settings
 
 
-def get_diagnoser(request: Request) -> Diagnosing:
+async def get_diagnoser(request: Request) -> Diagnosing:
     """The one path to a diagnosis."""
     diagnoser: Diagnosing = request.state.diagnoser
     return diagnoser
 
 
-def get_metrics(request: Request) -> Metrics:
+async def get_metrics(request: Request) -> Metrics:
     """The instruments of this application."""
     metrics: Metrics = request.state.metrics
     return metrics
@@ -169,15 +175,19 @@ class _JsonRequest(Request):
 
     async def parse(self) -> None:
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        packed = self.headers.get("content-encoding", "identity").strip().lower()
         if kind and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
             raise HTTPException(415, f"{kind} is not read here; send Content-Type: application/json")
+        if packed != "identity":
+            raise HTTPException(415, f"Content-Encoding {packed} is not read here; send the JSON as it is")
         body = await self.body()
         if not body:
             raise MalformedBodyError("the body is empty; send a JSON object")
         try:
             self._parsed = orjson.loads(body)
         except orjson.JSONDecodeError as error:
-            raise MalformedBodyError(f"the body is no JSON: {error}") from error
+            hint = "; send null where a sample is missing" if _NOT_A_NUMBER.match(error.doc, error.pos) else ""
+            raise MalformedBodyError(f"the body is no JSON: {error}{hint}") from error
         if not kind:  # FastAPI takes a body without a type for bytes
             self.scope["headers"] = [*self.scope["headers"], (b"content-type", b"application/json")]
             del self._headers

@@ -1,5 +1,6 @@
 """Every way to send something wrong: a problem that names the place, and nothing reaches the diagnoser."""
 
+import gzip
 from typing import Any
 
 import httpx2
@@ -49,7 +50,8 @@ def spoil(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         ("window/phase_s", 1e9, "window.phase_s", "less than or equal to"),
         ("window/sensor", "PS1", "window.sensor", "Extra inputs"),
         ("machine", "press-7", "machine", f"known: {RIG}"),
-        ("machine", 7, "machine", "valid dictionary"),
+        ("machine", 7, "machine", "the id of a machine or its description, not 7"),
+        ("machine", None, "machine", "the id of a machine or its description"),
         ("machine", {"id": "x"}, "machine.components", "Field required"),
         ("baseline", {"machine": RIG}, "baseline.windows", "Field required"),
         ("extra", 1, "extra", "Extra inputs"),
@@ -107,6 +109,22 @@ async def test_a_body_that_is_no_json_is_a_malformed_body(content: bytes, http: 
     answer = await http.post("/v1/diagnose", content=content, headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["type"] == "urn:gnn-service:problem:malformed-body"
+    assert diagnoser.asked == []
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"nan", b"Infinity", b"-Infinity"])
+async def test_who_writes_no_number_into_json_is_told_of_null(number: bytes, http: httpx2.AsyncClient, body: Any):
+    content = orjson.dumps(body | {"tag": "ä"}).replace(b"191.4", number)
+    answer = await http.post("/v1/diagnose", content=content, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].endswith("send null where a sample is missing")
+
+
+async def test_a_packed_body_is_of_a_type_that_is_not_read(http: httpx2.AsyncClient, body: Any, diagnoser: Any):
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    answer = await http.post("/v1/diagnose", content=gzip.compress(orjson.dumps(body)), headers=headers)
+    assert answer.status_code == 415
+    assert "Content-Encoding gzip" in answer.json()["detail"]
     assert diagnoser.asked == []
 
 

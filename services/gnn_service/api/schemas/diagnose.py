@@ -1,5 +1,6 @@
 """Bodies and answers of the stateless diagnosis."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -13,13 +14,19 @@ _ID, _DESCRIPTION = UnionTag.of("id"), UnionTag.of("description")
 EXAMPLE_MACHINE = "uci-hydraulic-rig"
 
 
-def _branch(value: Any) -> str:
-    return _ID if isinstance(value, str) else _DESCRIPTION
+def _branch(value: Any) -> str | None:
+    if isinstance(value, str):
+        return _ID
+    return _DESCRIPTION if isinstance(value, Mapping | Machine) else None
 
 
 MachineRef = Annotated[
     Annotated[Identifier, Tag(_ID)] | Annotated[Machine, Tag(_DESCRIPTION)],
-    Discriminator(_branch),
+    Discriminator(
+        _branch,
+        custom_error_type="machine_ref",
+        custom_error_message="Input should be the id of a machine or its description",
+    ),
     Field(description="id of a machine known here, or a whole machine description"),
 ]
 
