@@ -29,12 +29,14 @@ def show(bundle: _BUNDLE, as_json: _JSON = False) -> None:
         print_json(manifest)
         return
     out.print(
-        f"bundle {manifest['version']}: {manifest['parameters']} parameters, made with {_words(manifest['made_with'])}"
+        f"bundle {manifest['version']}: {manifest['parameters']} parameters, made with {_words(manifest['made_with'])}",
+        soft_wrap=True,
     )
-    out.print(f"speaks of {', '.join(manifest['vocabulary']['modes'])}")
+    out.print(f"speaks of {', '.join(manifest['vocabulary']['modes'])}", soft_wrap=True)
     for machine, facts in manifest.get("data", {}).items():
         out.print(
-            f"trained on {machine}: {_words(facts['windows'])} windows; {facts.get('licence', 'licence not stated')}"
+            f"trained on {machine}: {_words(facts['windows'])} windows; {facts.get('licence', 'licence not stated')}",
+            soft_wrap=True,
         )
     shown = Table("held out", "accuracy", "macro-F1", "ordinal error", "AUROC", "ECE", box=None)
     for component, score in manifest.get("metrics", {}).items():
@@ -55,19 +57,21 @@ def verify(bundle: _BUNDLE, as_json: _JSON = False) -> None:
     loaded = Bundle.open(None if str(bundle) == "shipped" else bundle)
     item, expected = loaded.canary
     runtime = OnnxRuntime(loaded.onnx, "cpu", 1)
-    worst = 0.0
+    differences = []
     for size in (1, 16):
         answers = runtime.run({name: np.stack([value] * size) for name, value in item.items()})
         for name, wanted in expected.items():
-            worst = max(worst, float(np.abs(answers[name] - wanted).max()))
+            differences.append(float(np.abs(answers[name] - wanted).max()))
     runtime.close()
+    worst = float(np.max(differences))  # unlike Python's, NumPy's maximum is NaN where one is
     if not worst <= 1e-3:
         raise BundleError(f"its graph answers its canary off by {worst:.2g}; train it again", where=str(bundle))
     if as_json:
         print_json({"version": loaded.version, "ok": True, "worst_difference": worst})
     else:
         out.print(
-            f"bundle {loaded.version} is whole; graph and canary differ by {worst:.1e} at most, at batch 1 and 16"
+            f"bundle {loaded.version} is whole; graph and canary differ by {worst:.1e} at most, at batch 1 and 16",
+            soft_wrap=True,
         )
 
 

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from gnn_service.cli.console import out, print_json
+from gnn_service.cli.console import out, print_json, print_table
 from gnn_service.core import devices
 from gnn_service.core.config import Settings, load_with_sources
 from gnn_service.core.errors import ConfigurationError, GnnServiceError
@@ -32,7 +32,7 @@ def show(as_json: bool = JSON) -> None:
     for path, source in origins.items():
         style = None if source == "default" else "bold"
         table.add_row(path, escape(_text(values[path])), escape(source), style=style)
-    out.print(table)
+    print_table(table)
 
 
 @app.command()

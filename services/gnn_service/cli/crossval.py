@@ -77,10 +77,10 @@ def crossval(
 def _recipe(epochs: int | None) -> "Recipe":
     from gnn_service.core import devices
     from gnn_service.core.config import load_settings
-    from gnn_service.training.run import recipe_from, use_all_cores
+    from gnn_service.training.run import recipe_from, use_one_thread
 
     settings = load_settings(training={} if epochs is None else {"epochs": epochs}).training
-    use_all_cores()
+    use_one_thread()
     return recipe_from(settings, devices.resolve(settings.device, "torch", where="training.device"))
 
 

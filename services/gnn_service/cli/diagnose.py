@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import orjson
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from gnn_service.cli.console import out, print_json, print_table
 from gnn_service.cli.selection import COMMISSION_HELP, parse_commission, shown_progress
 
 if TYPE_CHECKING:
-    from gnn_service.domain.diagnosis import Diagnosis
+    from gnn_service.domain.diagnosis import ComponentDiagnosis, Diagnosis, State
 
 app = typer.Typer(add_completion=False)
+_SHOWN_FROM = 0.5
 _STYLES = {"good": "green", "watch": "yellow", "warning": "dark_orange", "critical": "red", "unknown": "dim"}
 
 
@@ -33,7 +35,7 @@ def diagnose(
 ) -> None:
     """Diagnose the windows of a recording."""
     if engine != "local":
-        raise typer.BadParameter(f"{engine!r} is not built yet; use local", param_hint="--engine")
+        raise typer.BadParameter(f"{engine!r} is no engine of this version; use local", param_hint="--engine")
     from gnn_service.core.config import load_settings
     from gnn_service.inference.diagnoser import Diagnoser
     from gnn_service.model.bundle import Bundle
@@ -60,7 +62,7 @@ def diagnose(
     elif target is None:
         print_table(_table(answers))
     else:
-        out.print(f"{len(answers)} diagnoses in {target}")
+        out.print(f"{target}: {len(answers)} diagnoses, one a line", markup=False, soft_wrap=True)
 
 
 def _time(text: str | None) -> datetime | None:
@@ -74,25 +76,38 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _table(answers: list["Diagnosis"]) -> Table:
-    shown = Table("start", "cycle", "component", "state", "health", "most likely fault", box=None)
+    shown = Table("start", "cycle", "component", "state", "health", "fault", box=None)
     for answer in answers:
-        first = True
-        for component in answer.components:
-            if not component.faults and component.health is None and len(answers) > 1:
-                continue
-            fault = max(component.faults, key=lambda f: f.severity, default=None)
-            found = (
-                ""
-                if fault is None
-                else f"{fault.name}: {fault.level or f'{fault.severity:.2f}'} ({fault.probability:.0%})"
-            )
-            shown.add_row(
-                f"{answer.start:%Y-%m-%d %H:%M:%S}" if first else "",
-                str(answer.cycle if answer.cycle is not None else "") if first else "",
-                component.component,
-                f"[{_STYLES[component.state]}]{component.state}[/]",
-                "" if component.health is None else f"{100 * component.health:.0f}",
-                found or component.reason,
-            )
-            first = False
+        place = (f"{answer.start:%Y-%m-%d %H:%M:%S}", "" if answer.cycle is None else str(answer.cycle))
+        for row in _rows(answer, whole=len(answers) == 1):
+            shown.add_row(*place, *row)
+            place = ("", "")
     return shown
+
+
+def _rows(answer: "Diagnosis", *, whole: bool) -> list[tuple[str, str, str, str]]:
+    """A row a component; unless ``whole``, without those of which nothing is known."""
+    known = [one for one in answer.components if whole or one.faults or one.health is not None]
+    if not known:
+        return [("all", _state(answer.state), "", escape(answer.reason))]
+    return [
+        (
+            one.component,
+            _state(one.state),
+            "" if one.health is None else f"{100 * one.health:.0f}",
+            escape(_fault(one) or one.reason),
+        )
+        for one in known
+    ]
+
+
+def _fault(component: "ComponentDiagnosis") -> str:
+    """The most likely fault with its level or severity; empty where none is more likely than not."""
+    fault = max(component.faults, key=lambda found: (found.probability, found.severity), default=None)
+    if fault is None or fault.probability < _SHOWN_FROM:
+        return ""
+    return f"{fault.name}: {fault.level or f'{fault.severity:.2f}'} ({fault.probability:.0%})"
+
+
+def _state(state: "State") -> str:
+    return f"[{_STYLES[state]}]{state}[/]"

@@ -51,5 +51,6 @@ def uci_hydraulic(
     else:
         out.print(
             f"{out_dir}: {report['cycles']} cycles of {report['machine']} in {report['groups']} blocks, "
-            f"{report['rows']} rows of {report['sensors']} sensors at {report['rate_hz']:g} Hz"
+            f"{report['rows']} rows of {report['sensors']} sensors at {report['rate_hz']:g} Hz",
+            soft_wrap=True,
         )

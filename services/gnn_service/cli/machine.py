@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Column, Table
 
-from gnn_service.cli.console import out, print_json
+from gnn_service.cli.console import out, print_json, print_table
 from gnn_service.core.errors import InvalidInputError, UnknownMachineError
 from gnn_service.domain.check import check_machine, parse_machine
 from gnn_service.domain.machine import Machine
@@ -100,7 +100,7 @@ def list_machines(as_json: bool = JSON) -> None:
     for machine in machines:
         summary = _summary(machine)
         table.add_row(*(str(summary[key]) for key in ("id", "name", "components", "sensors", "failure_modes")))
-    out.print(table)
+    print_table(table)
 
 
 @app.command()
@@ -117,7 +117,7 @@ def show(
         out.print(escape(described.description))
     for table in _tables(described):
         out.print()
-        out.print(table)
+        print_table(table)
 
 
 def _find(machine: str) -> Machine:

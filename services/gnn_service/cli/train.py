@@ -45,7 +45,7 @@ def train(
     recipe = run.recipe_from(
         settings.training, devices.resolve(settings.training.device, "torch", where="training.device")
     )
-    run.use_all_cores()
+    run.use_one_thread()
     initial = None if start is None else Bundle.load(start)
     sources, sets = load_sets(recordings)
     chosen = [filtered(windows, parse_only(only or ())) for windows in sets]
