@@ -86,10 +86,14 @@ def _table(answers: list["Diagnosis"]) -> Table:
 
 
 def _rows(answer: "Diagnosis", *, whole: bool) -> list[tuple[str, str, str, str]]:
-    """A row a component; unless ``whole``, without those of which nothing is known."""
-    known = [one for one in answer.components if whole or one.faults or one.health is not None]
+    """A row a component, unless ``whole`` without those of which nothing is known; a row a reason where all are."""
+    known = [one for one in answer.components if one.faults or one.health is not None]
     if not known:
-        return [("all", _state(answer.state), "", escape(answer.reason))]
+        silent: dict[str, list[str]] = {}
+        for one in answer.components:
+            silent.setdefault(one.reason, []).append(one.component)
+        names = ["all"] if len(silent) == 1 else [", ".join(ids) for ids in silent.values()]
+        return [(ids, _state(answer.state), "", escape(reason)) for ids, reason in zip(names, silent, strict=True)]
     return [
         (
             one.component,
@@ -97,7 +101,7 @@ def _rows(answer: "Diagnosis", *, whole: bool) -> list[tuple[str, str, str, str]
             "" if one.health is None else f"{100 * one.health:.0f}",
             escape(_fault(one) or one.reason),
         )
-        for one in known
+        for one in (answer.components if whole else known)
     ]
 
 
