@@ -192,7 +192,7 @@ def _write_run(folder: Path, model: Model, bundle: Bundle, report: Report) -> No
 
 
 def sample_of(recording: Recording, part: Partition, reserved: Sequence[str], seed: int = 0) -> Recording:
-    """A small recording of held-out cycles for demonstrations: the commissioning cycles, and a spread of the rest.
+    """A small recording for demonstrations: the faultless commissioning cycles, and a spread of held-out ones.
 
     Cycles are drawn evenly over the held-out groups, so that every state appears.
     """
@@ -208,7 +208,9 @@ def sample_of(recording: Recording, part: Partition, reserved: Sequence[str], se
             left = [k for k in by_group[group] if k not in drawn]
             if left and len(drawn) < SAMPLE_WINDOWS:
                 drawn.append(int(random.choice(left)))
-    wanted = {int(c) for c in reserved} | {int(part.test.windows[k].cycle or 0) for k in drawn}
+    ill = np.unique(truth.start[truth.severity > 0])
+    healthy = {int(c) for c in reserved} - set(cycle[np.isin(recording.readings.times, ill)].tolist())
+    wanted = healthy | {int(part.test.windows[k].cycle or 0) for k in drawn}
     rows = np.isin(cycle, sorted(wanted))
     kept = np.isin((truth.start), np.unique(recording.readings.times[rows]))
     return Recording(
