@@ -106,9 +106,11 @@ class _Server(uvicorn.Server):
 
 
 def _server_config(application: Any, settings: Settings) -> uvicorn.Config:
+    from gnn_service.api.connection import bounded
+
     return uvicorn.Config(
         application,
-        http="httptools",
+        http=bounded(settings.api.body_timeout_s),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -214,7 +214,7 @@ class ApiSettings(SettingsGroup):
     host: str = Field("127.0.0.1", min_length=1, max_length=255, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
     body_max_bytes: int = Field(8 * 2**20, ge=1024, le=2**30, description="Bytes in a request body, at most.")
-    body_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds for a request body to arrive.")
+    body_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds for a request's head, then its body.")
     windows_max: int = Field(256, ge=1, le=65_536, description="Windows in one request, at most.")
     connections_max: int = Field(1024, ge=1, le=65_536, description="Connections at once; more are refused.")
     keep_alive_s: int = Field(5, ge=1, le=3600, description="Seconds that an idle connection stays open.")
