@@ -48,6 +48,11 @@ async def raw(url: str, request: bytes) -> bytes:
     return answered
 
 
+async def get(url: str, path: str) -> httpx2.Response:
+    async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+        return await http.get(path)
+
+
 async def test_twenty_megabytes_are_refused_and_disturb_nobody(served: Served, body: Any):
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(200):
@@ -71,6 +76,36 @@ async def test_the_client_raises_what_the_service_raised(served: Served, body: A
             await client.diagnose(RIG, {**body["window"], "readings": {"PS1": [1.0] * 1000}})
         baseline = await client.commission(RIG, [body["window"]])
         assert (await client.diagnose(RIG, body["window"], baseline)).commissioned
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /health/live HTTP/1.1\r\nHost: x\r\n"])
+async def test_a_connection_that_never_sends_a_whole_head_is_closed(begun: bytes, served: Served):
+    async with served(body_timeout_s=0.5) as url:
+        assert await raw(url, begun) == b""
+        assert (await get(url, "/health/live")).status_code == httpx2.codes.OK
+
+
+async def test_the_next_head_of_a_connection_has_a_limit_of_its_own(served: Served):
+    whole = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with served(body_timeout_s=0.2) as url:
+        answered = await raw(url, whole + whole + b"GET /health/li")
+    assert answered.count(b"HTTP/1.1 200 OK") == 2
+
+
+async def test_a_head_without_end_is_refused(served: Served):
+    async with served() as url:
+        answered = await raw(url, b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000)
+        assert answered.startswith(b"HTTP/1.1 400")
+        assert (await get(url, "/health/live")).status_code == httpx2.codes.OK
+
+
+async def test_a_whole_head_may_wait_long_for_its_answer(served: Served, body: Any, diagnoser: Any):
+    diagnoser.gate = asyncio.Event()
+    async with served(body_timeout_s=0.1) as url, httpx2.AsyncClient(base_url=url, trust_env=False, timeout=30) as http:
+        call = asyncio.create_task(http.post("/v1/diagnose", json=body))
+        await asyncio.sleep(0.3)
+        diagnoser.gate.set()
+        assert (await call).status_code == httpx2.codes.OK
 
 
 async def test_a_caller_who_hangs_up_is_cancelled_and_the_next_is_served(served: Served, body: Any, diagnoser: Any):
