@@ -84,6 +84,9 @@ def print_summary(console: Console, score: Score, docs_url: str, seconds: float)
         console.print(f"  {component:<14} {share:6.1%}  {counts}", soft_wrap=True)
         for (true, said), times in tally.mistakes.most_common(_SHOWN_MISTAKES):
             console.print(f"  {'':<14}         {times} x {true} taken for {said}", soft_wrap=True)
+        rest = tally.mistakes.total() - sum(times for _, times in tally.mistakes.most_common(_SHOWN_MISTAKES))
+        if rest:
+            console.print(f"  {'':<14}         {rest} x others", soft_wrap=True)
     console.print(f"API documentation: {docs_url}", soft_wrap=True)
 
 
