@@ -26,8 +26,10 @@ def uci_hydraulic(
 ) -> None:
     """Import the ZeMA hydraulic test rig (UCI data set 447, CC BY 4.0)."""
     from gnn_service.recordings.folder import write_recording
+    from gnn_service.recordings.staging import require_free
     from gnn_service.training.importers.uci_hydraulic import import_uci_hydraulic
 
+    require_free(out_dir, overwrite=overwrite)
     with progress() as shown:
         task = shown.add_task("reading", total=None)
 

@@ -15,7 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from gnn_service.domain.unit_codes import ucum_code
 
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.\-]{0,63}$")]
+IDENTIFIER = r"^[A-Za-z][A-Za-z0-9_.\-]{0,63}$"
+Identifier = Annotated[str, Field(pattern=IDENTIFIER)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Unit = Annotated[str, AfterValidator(ucum_code), Field(min_length=1, max_length=32)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -1,11 +1,13 @@
 """Starting descriptions: a commented TOML text that a person completes, from the catalogue or from column names."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 
+from gnn_service.core.errors import InvalidMachineError
 from gnn_service.domain.catalogue import ComponentType, Quantity, catalogue
 from gnn_service.domain.guess import NO_COMPONENT, ColumnGuess, guess_columns
-from gnn_service.domain.machine import Component, Connection, Sensor, SensorRole, Span
+from gnn_service.domain.machine import IDENTIFIER, Component, Connection, Sensor, SensorRole, Span
 
 DEFAULT = ("reservoir", "pump", "valve_block", "cylinder", "heat_exchanger", "filter")
 HEAD = """\
@@ -19,7 +21,7 @@ RANGE_NOTE = "  # what the sensor can measure"
 def describe_catalogue(machine_id: str, types: Sequence[str] = DEFAULT, *, file: str = "machine.toml") -> str:
     """A description with one component of each given type (``TYPE`` or ``TYPE:ID``) and its usual sensors.
 
-    InvalidMachineError for a type that the catalogue does not have.
+    InvalidMachineError for a type that the catalogue does not have, or an id that is none.
     """
     components = list(_named_components(types))
     sensors = [sensor for component in components for sensor in _usual_sensors(component)]
@@ -70,11 +72,17 @@ def _named_components(types: Iterable[str]) -> Iterable[Component]:
     for entry in types:
         type_id, _, given = entry.partition(":")
         kind = catalogue().component_type(type_id)
-        name, number = given or type_id, 2
+        name, number = _checked(given or type_id), 2
         while name in taken:
             name, number = f"{given or type_id}_{number}", number + 1
         taken.add(name)
         yield Component(id=name, type=kind.id, name=kind.name)
+
+
+def _checked(identifier: str) -> str:
+    if re.fullmatch(IDENTIFIER, identifier) is None:
+        raise InvalidMachineError(f"{identifier!r} is no id: a letter, then up to 63 letters, digits, _ . or -")
+    return identifier
 
 
 def _usual_sensors(component: Component) -> Iterable[Sensor]:
@@ -92,7 +100,7 @@ def _document(
 ) -> str:
     parts = [
         HEAD.format(file=file),
-        f'format = "gnn-service/machine/1"\nid = {_q(machine_id)}\nname = ""\ndescription = ""\n',
+        f'format = "gnn-service/machine/1"\nid = {_q(_checked(machine_id))}\nname = ""\ndescription = ""\n',
         _component_part(components),
         _connection_part(components),
         _sensor_part(sensors, unknown),

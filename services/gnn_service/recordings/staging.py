@@ -10,6 +10,18 @@ from pathlib import Path
 from gnn_service.core.errors import InvalidInputError
 
 
+def require_free(target: Path, *, overwrite: bool = False) -> None:
+    """Refuse to write a folder where a file stands, or where something is unless ``overwrite`` says to replace it.
+
+    `staged_folder` asks by itself; before long work this asks early.
+    """
+    target = target.resolve()
+    if target.exists() and not target.is_dir():
+        raise InvalidInputError("a file stands where the folder is to be written; choose another", where=str(target))
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise InvalidInputError("this folder is not empty; choose another, or say --overwrite", where=str(target))
+
+
 @contextmanager
 def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A temporary folder beside ``target`` that takes its name when the block ends well.
@@ -18,11 +30,7 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     InvalidInputError unless ``overwrite`` says to replace it.
     """
     target = target.resolve()
-    if target.exists() and not target.is_dir():
-        raise InvalidInputError("a file stands where the folder is to be written; choose another", where=str(target))
-    occupied = target.is_dir() and any(target.iterdir())
-    if occupied and not overwrite:
-        raise InvalidInputError("this folder is not empty; choose another, or say --overwrite", where=str(target))
+    require_free(target, overwrite=overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))

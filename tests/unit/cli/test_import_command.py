@@ -56,6 +56,12 @@ def test_an_occupied_folder_is_kept_unless_told(source, tmp_path, capsys):
     assert not (target / "precious").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(tmp_path, capsys):
+    (tmp_path / "r").touch()
+    assert main(["import", "uci-hydraulic", str(tmp_path / "no-source"), "--out", str(tmp_path / "r")]) == 1
+    assert "a file stands" in capsys.readouterr().err
+
+
 def test_without_an_out_folder_it_is_wrong_usage(source, capsys):
     assert main(["import", "uci-hydraulic", str(source)]) == 2
     assert "--out" in capsys.readouterr().err

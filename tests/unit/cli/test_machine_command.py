@@ -57,7 +57,7 @@ def test_new_reads_the_header_of_a_csv(here, capsys, separator):
         (["new", "--csv", "empty.csv", "--component", "pump"], 2, "not both"),
         (["new", "--out", "m.yaml"], 2, ".toml"),
         (["new", "--out", "there.toml"], 1, "there already"),
-        (["new", "--id", "two words", "--json"], 1, "id: string should match pattern"),
+        (["new", "--id", "two words", "--json"], 1, "is no id"),
         (["check", "gone.toml"], 1, "gone.toml: no such file"),
         (["check", "empty.toml"], 1, "empty.toml: this file is empty"),
         (["check", "broken.toml"], 1, "broken.toml: this is no TOML"),

@@ -46,6 +46,17 @@ def test_an_unknown_type_is_named():
         describe_catalogue("m", ["pmp"])
 
 
+@pytest.mark.parametrize("given", ["9 lives", "", "a b", "x" * 65, "é", "a\n"])
+def test_what_is_no_id_is_refused_at_once(given):
+    with pytest.raises(InvalidMachineError, match="is no id: a letter, then"):
+        describe_catalogue(given)
+    with pytest.raises(InvalidMachineError, match="is no id: a letter, then"):
+        describe_columns(given, ["P1 [bar]"])
+    if given:  # TYPE: without an id takes the type's
+        with pytest.raises(InvalidMachineError, match="is no id: a letter, then"):
+            describe_catalogue("m", [f"pump:{given}"])
+
+
 GUESSES = {
     "P1 [bar]": ("P1", "pressure", "bar", "machine"),
     "Pump pressure (psi)": ("Pump_pressure", "pressure", "[psi]", "pump"),
