@@ -120,7 +120,7 @@ def test_a_part_that_is_all_baseline_has_nothing_to_score():
 
 
 def test_baselines_and_ablations_answer_for_the_same_windows(monkeypatch):
-    monkeypatch.setattr(rivals, "make_baseline", lambda name, levels: make_baseline("majority", levels))
+    monkeypatch.setattr(rivals, "make_baseline", lambda name, levels, **_: make_baseline("majority", levels))
     windows = rig_windows()
     options = replace(OPTIONS, commission=3, hold_out=True, baselines=True, ablations=True)
     found = crossval(windows, held_out(windows)[:1], options)

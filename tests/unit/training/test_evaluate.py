@@ -175,7 +175,7 @@ async def test_a_bundle_that_speaks_of_nothing_here_says_so():
 
 
 def test_baselines_learn_from_the_groups_that_the_bundle_was_trained_on(monkeypatch):
-    monkeypatch.setattr(rivals, "make_baseline", lambda name, levels: make_baseline("majority", levels))
+    monkeypatch.setattr(rivals, "make_baseline", lambda name, levels, **_: make_baseline("majority", levels))
     part = partition(rig_windows(), rig_split())
     selection = select(bundle(part.train), rig_windows(), commission=3)
     rows = rival_rows_of(selection)

@@ -30,7 +30,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
     given: list[SimpleNamespace] = []
 
     class Recorder:
-        def __init__(self, name: str, levels: int) -> None:
+        def __init__(self, name: str, levels: int, **_: object) -> None:
             self.seen = SimpleNamespace(name=name, levels=levels)
             given.append(self.seen)
 
