@@ -76,7 +76,9 @@ class WindowSet:
         return tuple(m for m in self.machine.failure_modes if (self.levels[m.id] != UNKNOWN).any())
 
     def level_table(self) -> NDArray[np.int64]:
-        """Levels of all known modes, (W, tasks)."""
+        """Levels of all known modes, (W, tasks). Raises InvalidInputError when there is none."""
+        if not self.modes:
+            raise InvalidInputError(f"the recording of {self.machine.id} has no truth; there is nothing to learn from")
         return np.stack([self.levels[m.id] for m in self.modes], axis=1)
 
     def constant_modes(self) -> frozenset[str]:

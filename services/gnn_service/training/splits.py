@@ -143,6 +143,8 @@ def hold_out(
     if len(values) != len(groups):
         raise InvalidInputError(f"{len(values)} values for {len(groups)} windows; give one for each")
     _check_fraction(validation_fraction)
+    if missing := sum(value is None for value in values):
+        raise InvalidInputError(f"{missing} windows have no {key} in the truth; every window needs one to be held out")
     tasks = np.full((len(groups), 1), -1) if labels is None else labels
     names, counts = _tally(groups, tasks)
     distinct, value_index = np.unique(values, return_inverse=True)

@@ -111,6 +111,13 @@ def test_too_few_healthy_cycles_are_counted():
         crossval(windows, held_out(windows), replace(OPTIONS, commission=13, hold_out=True))
 
 
+def test_a_window_without_the_value_that_is_held_out_is_told():
+    windows = rig_windows()
+    column = np.array([None, *windows.column("cooler")[1:]], dtype=object)
+    with pytest.raises(InvalidInputError, match="1 windows have no cooler in the truth"):
+        held_out(replace(windows, extra={**windows.extra, "cooler": column}))
+
+
 def test_a_part_that_is_all_baseline_has_nothing_to_score():
     windows = rig_windows()
     healthy = windows.healthy() & windows.settled & (windows.column("cooler") == 100)

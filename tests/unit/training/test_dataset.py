@@ -103,6 +103,8 @@ def test_without_truth_every_level_is_unknown_and_every_cycle_is_its_own_group(r
     assert windows.group.tolist() == ["cycle-0", "cycle-1", "cycle-2"]
     assert windows.healthy().all()
     assert not windows.faulty().any()
+    with pytest.raises(InvalidInputError, match="has no truth; there is nothing to learn from"):
+        windows.level_table()
 
 
 def test_a_cycle_that_truth_does_not_cover_is_neither_healthy_nor_settled_nor_found_by_value():
