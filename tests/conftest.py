@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+TRAINING = ROOT / "tests" / "unit" / "training"
 DEMANDED = frozenset(filter(None, os.environ.get("GNN_TEST_REQUIRE", "").replace(" ", "").split(",")))
 DATA = Path(os.environ.get("GNN_TEST_DATA", ROOT.parent / "shared" / "data"))
 
@@ -71,6 +72,13 @@ def pytest_configure() -> None:
         raise pytest.UsageError(
             f"GNN_TEST_REQUIRE: unknown {', '.join(sorted(unknown))}; there are {', '.join(sorted(RESOURCES))}, all"
         )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give training its time: in a new environment numba first compiles MiniRocket, half a minute on a free core."""
+    for item in items:
+        if item.path.is_relative_to(TRAINING) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.hookimpl(tryfirst=True)
