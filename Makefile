@@ -28,8 +28,9 @@ help: ## list the targets
 install: .venv/.runtime ## the environment, with what runs and nothing else
 
 demo: .venv/.runtime ## replay real cycles of a hydraulic rig through the service and watch the diagnosis
-	@# In a terminal the demo gets a process group of its own, so that Ctrl-C ends the demo and not make.
-	@if [ -t 0 ] && [ -t 1 ]; then set -m; fi; $(BIN)/gnn-service demo $(ARGS)
+	@# In a terminal the demo gets a process group of its own, so that Ctrl-C ends the demo and not make;
+	@# elsewhere it takes the shell's place, so that a signal to make reaches it.
+	@if [ -t 0 ] && [ -t 1 ]; then set -m; $(BIN)/gnn-service demo $(ARGS); else exec $(BIN)/gnn-service demo $(ARGS); fi
 
 test: .venv/.dev ## every test (the first time this installs torch, see README)
 	$(BIN)/python -m pytest $(ARGS)

@@ -167,6 +167,16 @@ def test_interrupted_while_it_replays_it_sums_up_and_ends(number: signal.Signals
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+def test_interrupted_while_it_starts_it_ends_without_a_word(terminal: Any):
+    shown = terminal()
+    shown.read_until("starting the service", 120)
+    os.killpg(shown.process.pid, signal.SIGINT)
+    assert shown.finish() == 0
+    assert "Traceback" not in shown.text
+    assert "diagnosed over HTTP" not in shown.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 def test_in_a_terminal_with_minutes_it_ends_by_itself(terminal: Any):
     shown = terminal("--minutes", "0.02")
     assert shown.finish() == 0

@@ -12,7 +12,7 @@ import typer
 from rich.live import Live
 
 from gnn_service.cli.console import err, out, print_json
-from gnn_service.cli.main import DONE, INTERRUPTED
+from gnn_service.cli.main import DONE
 from gnn_service.cli.serve import run_loop, running_service, stop_signals
 from gnn_service.client import Client
 from gnn_service.core.config import load_settings
@@ -63,7 +63,7 @@ async def _until_stopped(demo: "_Demo") -> int:
             work.cancel()
             await asyncio.wait({work})
     demo.summarise()
-    return DONE if demo.score.cycles else INTERRUPTED
+    return DONE
 
 
 class _Demo:
