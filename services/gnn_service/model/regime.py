@@ -19,6 +19,9 @@ LEAST_GROUPS = 5
 LEAST_SHARE = 0.05
 """A regime counts as seen when this many groups, and this share of all, ran in it."""
 
+PASSING = 0.5
+"""Up to this share of that the regime was only passed through, in a warm-up say, and counts for nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class RegimeMap:
@@ -38,7 +41,7 @@ class RegimeMap:
             seen = self.groups.get(machine.sensors[row].id)
             if seen:
                 counts = np.array([enough if b == MISSING else seen.get(int(b), 0) for b in bins])
-                worst = np.minimum(worst, np.minimum(1.0, counts / enough))
+                worst = np.minimum(worst, np.clip((counts / enough - PASSING) / (1 - PASSING), 0.0, 1.0))
         return worst
 
     def to_dict(self) -> dict[str, Any]:

@@ -125,11 +125,16 @@ def crossval(windows: WindowSet, splits: Sequence[Split], options: Options, say:
         source = windows.take(reserved) if reserved is not None else None
         named = _with_commissioning(split, source)
         found.splits.append(named)
-        folds.append(Fold(split.name, part, source, scored_modes(part.test), options))
+        folds.append(Fold(split.name, part, source, _learnable(scored_modes(part.test), part), options))
     for each in map_folds(run_fold, folds, options.workers, say):
         found.add(each)
     found.rows = joined(found.rows)
     return found
+
+
+def _learnable(modes: list[FailureMode], part: Partition) -> list[FailureMode]:
+    """Failure modes of which training shows two levels; holding a component's level out leaves it one."""
+    return [mode for mode in modes if len(np.unique(part.train.levels[mode.id])) > 1]
 
 
 def run_fold(given: Fold, say: Say) -> Found:

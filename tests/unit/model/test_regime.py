@@ -4,7 +4,7 @@ import numpy as np
 import orjson
 import pytest
 
-from gnn_service.model.regime import LEAST_GROUPS, MISSING, RegimeMap, context_bins, fit_regime
+from gnn_service.model.regime import MISSING, RegimeMap, context_bins, fit_regime
 from tests.support.duty_cycle import Cycle, grids, rig
 
 
@@ -30,14 +30,19 @@ def test_a_regime_in_which_no_group_ran_has_no_support():
     assert regime.support(rig(), at(20.0, 50.0, 70.0)) == pytest.approx([0.0, 0.0, 0.0])
 
 
-def test_few_groups_give_partial_support():
+def test_a_regime_that_one_or_two_groups_passed_through_has_no_support():
     regime = fitted([*np.linspace(36, 38, 20), 55.0, 55.5])
-    assert regime.support(rig(), at(55.0))[0] == pytest.approx(2 / LEAST_GROUPS)
+    assert regime.support(rig(), at(55.0))[0] == 0.0
+
+
+def test_support_grows_with_the_groups_that_ran_in_a_regime():
+    support = [fitted([*np.linspace(36, 38, 20), *[55.0] * n]).support(rig(), at(55.0))[0] for n in (2, 3, 4, 5)]
+    assert support == pytest.approx([0.0, 0.2, 0.6, 1.0])
 
 
 def test_many_windows_of_one_group_are_one_witness():
     regime = fitted([*np.linspace(36, 38, 20), *[55.0] * 30], [*names(20), *["late"] * 30])
-    assert regime.support(rig(), at(55.0))[0] == pytest.approx(1 / LEAST_GROUPS)
+    assert regime.support(rig(), at(55.0))[0] == 0.0
 
 
 def test_the_least_supported_context_sensor_decides():
