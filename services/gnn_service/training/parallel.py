@@ -1,6 +1,7 @@
 """Folds side by side, one process and one torch thread each: networks this small gain nothing from a second thread."""
 
 import multiprocessing
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -44,6 +45,15 @@ def _start_worker(voice: "Queue[tuple[str, int, int] | None]") -> None:
 
     torch.set_num_threads(1)
     globals()["_voice"] = voice
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """End at once when the parent is gone: a fold that nobody waits for would go on for minutes."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _call(work: Callable[[Any, Say], Any], task: Any) -> Any:

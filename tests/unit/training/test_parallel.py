@@ -1,9 +1,14 @@
 """Folds side by side find what they find one after the other."""
 
+import signal
+import subprocess
+import sys
+import time
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from gnn_service.core.errors import InvalidInputError
@@ -58,3 +63,27 @@ def test_a_fold_and_what_it_found_survive_the_way_to_another_process():
         )
         assert np.abs(one.probabilities - two.probabilities).max() < 1e-6
     assert there.asked[0].anomalies() == pytest.approx(here.asked[0].anomalies(), abs=1e-6)
+
+
+def test_a_killed_parent_leaves_no_worker_behind(tmp_path, root):
+    files = [tmp_path / "one", tmp_path / "two"]
+    code = (
+        "from pathlib import Path\n"
+        "from gnn_service.training.parallel import map_folds\nfrom tests.support.folds import linger\n"
+        "if __name__ == '__main__': list(map_folds(linger, [Path(a) for a in sys.argv[1:]], 2, None))"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(f"import sys; sys.path.insert(0, {str(root)!r})\n{code}\n")
+    parent = subprocess.Popen([sys.executable, str(script), *map(str, files)])
+    wait_until(lambda: all(f.exists() and f.read_text() for f in files))
+    workers = [int(f.read_text()) for f in files]
+    parent.send_signal(signal.SIGKILL)
+    parent.wait(10)
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in workers))
+
+
+def wait_until(done):
+    deadline = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
