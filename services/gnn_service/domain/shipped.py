@@ -1,7 +1,9 @@
 """Machine descriptions that come with the package."""
 
+import tomllib
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from gnn_service.core.errors import UnknownMachineError
 from gnn_service.domain.check import parse_machine
@@ -14,9 +16,13 @@ RIG = "uci-hydraulic-rig"
 def shipped_machines() -> tuple[Machine, ...]:
     """Every machine description in the package, sorted by id."""
     folder = files("gnn_service.domain") / "machines"
-    documents = [entry for entry in folder.iterdir() if entry.name.endswith(".json")]
-    machines = [parse_machine(entry.read_bytes(), check=False) for entry in documents]
+    machines = [_read(entry) for entry in folder.iterdir() if entry.name.endswith((".json", ".toml"))]
     return tuple(sorted(machines, key=lambda machine: machine.id))
+
+
+def _read(entry: Traversable) -> Machine:
+    text = entry.read_text(encoding="utf-8")
+    return parse_machine(tomllib.loads(text) if entry.name.endswith(".toml") else text, check=False)
 
 
 def shipped_machine(machine_id: str) -> Machine:

@@ -67,6 +67,13 @@ def convert(values: ArrayLike, unit: str, to_unit: str | None = None, *, quantit
 
 
 @lru_cache(maxsize=1024)
+def to_si(value: float, unit: str) -> float:
+    """One number in SI base units: Pa, m3/s, K, rad, 1/s (of a shaft: revolutions a second). UnitError for no unit."""
+    code = ucum_code(unit)
+    return float(_registry().Quantity(value, _parse(code)).to_base_units().magnitude)
+
+
+@lru_cache(maxsize=1024)
 def _resolve(quantity: str, code: str) -> "Unit":
     """The pint unit of a code, read as this quantity; UnitError where the code does not measure it."""
     unit, own = _parse(code), _parse(_unit_of(quantity))

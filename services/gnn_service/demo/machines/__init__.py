@@ -1,0 +1,1 @@
+"""The four simulated machines, a folder each: plant, duty, failure modes, dynamic captures."""
