@@ -1,6 +1,7 @@
 """The worker dies, hangs or does not come back: every waiter hears of it, and the engine recovers."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -55,6 +56,20 @@ async def test_a_hang_fails_every_waiter_and_a_new_worker_answers():
         assert score(await subject.infer(item(5))) == 6
         assert ended(subject) == {"worker_lost": 3, "answered": 2}
     assert model_threads() == []
+
+
+async def test_a_process_that_was_stopped_and_goes_on_fails_nobody():
+    factory = Factory()
+    async with engine(factory, heartbeat_timeout_s=0.5) as subject:
+        factory.now.forget()
+        factory.now.gate.clear()
+        tasks = [asyncio.create_task(subject.infer(item(value))) for value in (1, 2, 3)]
+        await factory.now.busy()
+        factory.now.gate.set()
+        time.sleep(1)  # noqa: ASYNC251 - SIGSTOP and SIGCONT, a paused machine
+        assert [score(answer) for answer in await asyncio.gather(*tasks)] == [2, 3, 4]
+        assert subject.stats().restarts == 0
+        assert subject.health().ready
 
 
 async def test_a_worker_that_ends_while_idle_is_noticed_without_a_request():

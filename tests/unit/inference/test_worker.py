@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -51,6 +52,30 @@ async def test_silence_beyond_the_limit_is_a_hang(worker):
     assert worker.busy_s > 0
     gate.set()
     await until(lambda: worker.busy_s == 0)
+
+
+async def test_an_answer_that_came_while_the_event_loop_stood_still_is_no_hang(worker):
+    ran = threading.Event()
+
+    def job(_: object) -> int:
+        ran.set()
+        return 7
+
+    answer = asyncio.create_task(worker.call(job, 0.05))
+    await asyncio.sleep(0)  # the job is on its way
+    assert ran.wait(20)
+    time.sleep(0.3)  # noqa: ASYNC251 - as a process that was stopped (SIGSTOP), or a paused machine
+    assert await answer == 7
+
+
+async def test_a_worker_that_is_silent_after_the_event_loop_stood_still_is_a_hang(worker):
+    gate = threading.Event()
+    answer = asyncio.create_task(worker.call(lambda _: gate.wait(20), 0.05))
+    await asyncio.sleep(0)
+    time.sleep(0.3)  # noqa: ASYNC251
+    with pytest.raises(WorkerLostError, match="no sign of life"):
+        await answer
+    gate.set()
 
 
 async def test_a_job_that_ends_the_thread_is_a_crash_for_everybody_waiting():
