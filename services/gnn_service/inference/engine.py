@@ -162,12 +162,20 @@ class Engine:
         the breaker half-open it is a probe: an engine that nobody is sent to any more finds its way back.
 
         Args:
-            timeout_s: seconds for it, at most; None takes ``heartbeat_timeout_s``.
+            timeout_s: seconds until this asker has an answer, at most; None takes ``heartbeat_timeout_s``.
         """
+        limit_s = self._settings.heartbeat_timeout_s if timeout_s is None else timeout_s
+        began = self._clock.monotonic()
         if self._probe is None or self._probe.done():
-            limit_s = self._settings.heartbeat_timeout_s if timeout_s is None else timeout_s
-            self._probe = asyncio.create_task(self._ask_canary(limit_s))
-        return await asyncio.shield(self._probe)
+            # never shorter than usual: whoever joins it may have more time than whoever began it
+            probe_s = max(limit_s, self._settings.heartbeat_timeout_s)
+            self._probe = asyncio.create_task(self._ask_canary(probe_s))
+        probe = self._probe
+        await asyncio.wait({probe}, timeout=limit_s)
+        if probe.done():
+            return probe.result()
+        reason = f"the canary had no answer within {limit_s:g} s"
+        return Readiness(ready=False, reason=reason, seconds=self._clock.monotonic() - began)
 
     def health(self) -> EngineHealth:
         """What is true now, without running anything."""

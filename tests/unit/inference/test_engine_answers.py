@@ -337,6 +337,32 @@ async def test_a_probe_that_gets_no_answer_in_time_is_not_ready():
         assert "no answer within 0.05 s" in (readiness.reason or "")
 
 
+async def test_each_asker_of_a_shared_probe_keeps_its_own_limit():
+    factory = Factory()
+    async with engine(factory) as subject:
+        factory.now.forget()
+        with factory.now.held():
+            patient = asyncio.create_task(subject.check_ready(timeout_s=20))
+            await factory.now.busy()
+            hasty = await subject.check_ready(timeout_s=0.01)
+            assert (hasty.ready, hasty.reason) == (False, "the canary had no answer within 0.01 s")
+            assert not patient.done()
+        assert (await patient).ready
+        assert factory.now.batches == [[0.0]]
+
+
+async def test_a_hasty_asker_does_not_cut_short_the_probe_that_others_join():
+    factory = Factory()
+    async with engine(factory) as subject:
+        factory.now.forget()
+        with factory.now.held():
+            assert not (await subject.check_ready(timeout_s=0.01)).ready
+            patient = asyncio.create_task(subject.check_ready(timeout_s=20))
+            await asyncio.sleep(0)
+        assert (await patient).ready
+        assert factory.now.batches == [[0.0]]
+
+
 async def test_a_bundle_whose_answers_this_runtime_does_not_give_does_not_start():
     wrong = {"score": np.float32(5).reshape(()), "nodes": np.zeros(3, np.float32)}
     with pytest.raises(EngineFailedError, match="score is off by 4"):
