@@ -83,13 +83,21 @@ def shown_progress() -> "Iterator[Callable[[str, int, int], None]]":
 
 @contextmanager
 def claimed_folder(report_dir: Path | None) -> "Iterator[Path | None]":
-    """Claim a folder before long work starts, so that nobody waits for an hour to hear that it cannot be written."""
+    """Claim a folder before long work starts, so that nobody waits for an hour to hear that it cannot be written.
+
+    An earlier report is replaced; a folder that holds anything else is an InvalidInputError.
+    """
+    from gnn_service.core.errors import InvalidInputError
     from gnn_service.recordings.staging import staged_folder
+    from gnn_service.training.report import is_report
 
     if report_dir is None:
         yield None
         return
-    with staged_folder(report_dir, overwrite=True) as folder:
+    earlier = is_report(report_dir)
+    if report_dir.is_dir() and any(report_dir.iterdir()) and not earlier:
+        raise InvalidInputError("this folder holds something that is no report; choose another", where=str(report_dir))
+    with staged_folder(report_dir, overwrite=earlier) as folder:
         yield folder
 
 

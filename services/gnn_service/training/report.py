@@ -90,6 +90,15 @@ def write_report(out: Path, report: Report) -> list[Path]:
     return [out / "predictions.parquet", *figures, out / "report.md", out / "report.json"]
 
 
+def is_report(folder: Path) -> bool:
+    """Whether `write_report` wrote this folder, so that a newer report may take its place."""
+    try:
+        document = json.loads((folder / "report.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("format") == FORMAT
+
+
 def predictions_table(report: Report) -> pa.Table:
     """A row a window, component, predictor and seed, with the probability of each level."""
     return pa.concat_tables([_answers_table(row) for row in report.rows])
