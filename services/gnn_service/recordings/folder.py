@@ -2,7 +2,8 @@
 
 Layout: `readings.parquet` or `readings.csv` with `ts` (microseconds UTC, strictly rising), optional `phase`,
 `operating_state` and `cycle`, then one float32 column a sensor (null = missing); `truth.parquet` or `truth.csv` with
-`start, end, component, fault, severity, group` and further columns; `recording.json` with the provenance.
+`start, end, component, fault, severity, group` and further columns; `recording.json` with the provenance; and what
+`gnn_service.recordings.extras` describes.
 """
 
 import json
@@ -12,14 +13,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gnn_service.core.errors import InvalidRecordingError
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.recording import Readings, Recording, Truth
+from gnn_service.recordings.extras import (
+    OPTIONAL_COLUMNS,
+    Extras,
+    FileFormat,
+    readings_table,
+    write_extras,
+    write_table,
+)
 from gnn_service.recordings.machine_file import read_machine
-from gnn_service.recordings.staging import staged_folder
+from gnn_service.recordings.staging import staged_folder, writing_to
 from gnn_service.recordings.tables import (
     Column,
     TableFile,
@@ -34,7 +42,6 @@ from gnn_service.recordings.tables import (
     read_texts,
 )
 
-OPTIONAL_COLUMNS = ("phase", "operating_state", "cycle")
 TRUTH_COLUMNS = ("start", "end", "component", "fault", "severity", "group")
 
 
@@ -69,7 +76,9 @@ def read_recordings(paths: Iterable[Path]) -> list[Recording]:
         if (path / "machine.json").is_file() or not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(folder for folder in path.iterdir() if (folder / "machine.json").is_file())
+        # a name with a dot in front is a folder that somebody is still writing, or was writing when killed
+        visible = (folder for folder in path.iterdir() if not folder.name.startswith("."))
+        inside = sorted(folder for folder in visible if (folder / "machine.json").is_file())
         if not inside:
             detail = "neither a recording nor a folder of recordings: no machine.json"
             raise InvalidRecordingError(detail, where=str(path))
@@ -79,15 +88,28 @@ def read_recordings(paths: Iterable[Path]) -> list[Recording]:
     return [read_recording(path) for path in found]
 
 
-def write_recording(recording: Recording, path: Path, *, overwrite: bool = False) -> None:
-    """Write a recording as a folder, whole or not at all; the same recording gives the same bytes."""
-    with staged_folder(Path(path), overwrite=overwrite) as folder:
+def write_recording(
+    recording: Recording,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    extras: Extras | None = None,
+    file_format: FileFormat = "parquet",
+) -> None:
+    """Write a recording as a folder, whole or not at all; the same recording gives the same bytes.
+
+    Raises InvalidInputError where the folder cannot be written, also where the disk fills up on the way.
+    """
+    with staged_folder(Path(path), overwrite=overwrite) as folder, writing_to(path):
+        write_table(readings_table(recording.readings), folder / f"readings.{file_format}")
+        if recording.truth is not None:
+            write_table(_truth_table(recording.truth), folder / f"truth.{file_format}")
+        if extras is not None:
+            write_extras(extras, folder, file_format)
+        (folder / "recording.json").write_text(_json(recording.info), encoding="utf-8")
+        # last, for it is what makes a folder a recording
         machine = recording.machine.model_dump(mode="json", exclude_none=True)
         (folder / "machine.json").write_text(_json(machine), encoding="utf-8")
-        (folder / "recording.json").write_text(_json(recording.info), encoding="utf-8")
-        _write_parquet(_readings_table(recording.readings), folder / "readings.parquet")
-        if recording.truth is not None:
-            _write_parquet(_truth_table(recording.truth), folder / "truth.parquet")
 
 
 def readings_of(file: TableFile, machine: Machine) -> Readings:
@@ -161,28 +183,12 @@ def _read_info(path: Path) -> dict[str, Any]:
     return info
 
 
-def _readings_table(readings: Readings) -> pa.Table:
-    columns: dict[str, Column] = {"ts": instants_column(readings.times)}
-    for name in OPTIONAL_COLUMNS:
-        values = getattr(readings, name)
-        if values is not None:
-            column = arrow_column(values)
-            columns[name] = column if name == "cycle" else column.dictionary_encode()
-    for index, sensor in enumerate(readings.sensors):
-        columns[sensor] = arrow_column(np.ascontiguousarray(readings.values[:, index], dtype=np.float32))
-    return pa.table(columns)
-
-
 def _truth_table(truth: Truth) -> pa.Table:
     columns: dict[str, Column] = {"start": instants_column(truth.start), "end": instants_column(truth.end)}
     for name in TRUTH_COLUMNS[2:]:
         columns[name] = arrow_column(getattr(truth, name))
     columns |= {name: arrow_column(np.asarray(values)) for name, values in truth.extra.items()}
     return pa.table(columns)
-
-
-def _write_parquet(table: pa.Table, path: Path) -> None:
-    pq.write_table(table, path, compression="zstd", version="2.6", write_statistics=True)
 
 
 def _json(value: Any) -> str:

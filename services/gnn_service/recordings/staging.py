@@ -43,6 +43,25 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
 
 
+@contextmanager
+def writing_to(target: Path) -> Iterator[None]:
+    """Turn what the system says of files being written (no space, no right) into an InvalidInputError at ``target``."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise InvalidInputError(f"cannot be written: {reason}; nothing of it was kept", where=str(target)) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a writer that was killed left half-written in a folder."""
+    for left in folder.glob(".*.partial"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
 def write_text_whole(text: str, target: Path, *, overwrite: bool = False) -> None:
     """Write a text file whole or not at all; InvalidInputError where it cannot be, or is there already."""
     target = target.resolve()
