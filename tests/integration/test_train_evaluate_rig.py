@@ -1,6 +1,8 @@
 """From a recording to a bundle to its score, on the command line, with a made-up rig."""
 
+import functools
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +16,10 @@ from gnn_service.cli import main as shell
 from gnn_service.core.config import load_settings
 from gnn_service.model.bundle import Bundle
 from gnn_service.recordings.folder import read_recording, write_recording
-from gnn_service.training import fit, loop, run
+from gnn_service.training import crossval, fit, loop, run
 from gnn_service.training.checkpoint import save_checkpoint
-from tests.support.rig import TINY, one_thread, rig_recording, rig_windows
+from gnn_service.training.crossval import Options
+from tests.support.rig import TINY, cut_short, one_thread, rig_recording, rig_windows
 
 SETTINGS = {
     "commissioning_cycles": "5",
@@ -104,6 +107,7 @@ def test_a_bundle_says_what_it_was_trained_on_and_how_good_it_is(bundle):
     data, manifest = data_of(bundle), Bundle.load(bundle).manifest
     assert data["source"] == "made up"
     assert sum(data["windows"].values()) == 96 - 10
+    assert data["windows"]["too_short"] == 0
     assert set(manifest["metrics"]) == {"cooler", "valve", "pump", "accumulator"}
     assert manifest["metrics"]["valve"]["n"] == data["windows"]["held_out"]
     assert manifest["export_difference"] < 1e-4
@@ -237,6 +241,26 @@ def test_a_bundle_that_cannot_be_written_leaves_what_was_there(workplace, bundle
     monkeypatch.undo()
     assert workplace.entries() == before
     assert Bundle.load(bundle).version == version
+
+
+def test_a_cycle_that_the_recording_ends_in_is_left_out_and_told_and_stops_nothing(
+    workplace, bundle, capsys, monkeypatch, without_export
+):
+    monkeypatch.setattr(crossval, "Options", functools.partial(Options, architecture=TINY))
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    cut, made = workplace.folder / "cut", workplace.folder / "of-cut"
+    write_recording(cut_short(rig_recording()), cut)
+    for command in (
+        ("train", cut, "--out", made, "--epochs", "1"),
+        ("evaluate", bundle, cut, "--json"),
+        ("crossval", cut, "--folds", "2", "--epochs", "1", "--json"),
+    ):
+        status, out, err = workplace.command(capsys, *command)
+        assert status == 0, err
+        assert "note: 1 cycle is too short to be diagnosed: left out" in err
+        if command[0] != "train":
+            assert json.loads(out)["too_short"] == 1
+    assert data_of(made)["windows"]["too_short"] == 1
 
 
 def test_a_recording_without_truth_cannot_be_learned_from(workplace, capsys):

@@ -6,7 +6,7 @@ block. Every cycle of one seed is the same whatever else is asked for, so record
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -90,6 +90,15 @@ def rig_recording(
         cycle=np.repeat(np.arange(count), PERIOD_S * rate_hz),
     )
     return Recording(machine, readings, _truth(chosen, levels) if truth else None, {"source": "made up", "seed": seed})
+
+
+def cut_short(recording: Recording, seconds: int = 20) -> Recording:
+    """The recording at 1 Hz as it is when its writer is stopped ``seconds`` into the last cycle."""
+    readings = recording.readings
+    assert readings.cycle is not None
+    kept = slice(0, len(readings.times) - PERIOD_S + seconds)
+    part = replace(readings, times=readings.times[kept], values=readings.values[kept], cycle=readings.cycle[kept])
+    return replace(recording, readings=part)
 
 
 def _truth(blocks: Sequence[Block], levels: NDArray[np.int64]) -> Truth:

@@ -66,7 +66,12 @@ def crossval(
         with shown_progress() as say:
             found = cv.crossval(windows, _splits(windows, folds, hold_out, recipe.seed), options, say)
         report = found.report(windows, protocol)
-        extra = {"anomaly": anomaly_scores(found.asked), "rul": None, "split_sha256": report.split_hash}
+        extra = {
+            "anomaly": anomaly_scores(found.asked),
+            "rul": None,
+            "split_sha256": report.split_hash,
+            "too_short": windows.too_short,
+        }
         print_scores(report, extra, as_json)
         if folder is not None:
             _write(folder, report, found.splits)

@@ -43,7 +43,7 @@ def evaluate(
     from gnn_service.model.bundle import Bundle
     from gnn_service.training import evaluate as scoring
     from gnn_service.training.report import write_report
-    from gnn_service.training.results import Report
+    from gnn_service.training.results import TOO_SHORT, Report
     from gnn_service.training.scoring import anomaly_scores
 
     settings, loaded = load_settings(), Bundle.load(bundle)
@@ -66,8 +66,15 @@ def evaluate(
                 rows = [*rows, *scoring.rival_rows_of(selection, lambda name: say(name, 0, 0))]
         title = f"bundle {loaded.version} on {selection.scored.machine.id}"
         protocol = "groups the bundle has not seen" + (f", commissioned with {commission}" if commission else "")
-        report = Report(title, protocol, loaded.manifest["split_sha256"], tuple(rows))
-        extra = {"anomaly": anomaly_scores([asked]), "rul": None, "bundle": loaded.version, "note": selection.note}
+        facts = {TOO_SHORT: str(sets[0].too_short)}
+        report = Report(title, protocol, loaded.manifest["split_sha256"], tuple(rows), facts=facts)
+        extra = {
+            "anomaly": anomaly_scores([asked]),
+            "rul": None,
+            "bundle": loaded.version,
+            "note": selection.note,
+            "too_short": sets[0].too_short,
+        }
         print_scores(report, extra, as_json)
         if folder is not None:
             write_report(folder, report)

@@ -49,7 +49,10 @@ def parse_commission(given: str | None) -> tuple[int | None, float | None]:
 
 
 def load_sets(paths: list[Path]) -> tuple[list["Recording"], list["WindowSet"]]:
-    """Recordings, and their windows by machine; recordings of one machine are joined."""
+    """Recordings, and their windows by machine; recordings of one machine are joined.
+
+    Cycles that are too short to be diagnosed are left out, and a note says how many.
+    """
     from gnn_service.recordings.folder import read_recordings
     from gnn_service.training.dataset import window_set
 
@@ -59,7 +62,14 @@ def load_sets(paths: list[Path]) -> tuple[list["Recording"], list["WindowSet"]]:
         windows = window_set(recording)
         known = sets.get(windows.machine.id)
         sets[windows.machine.id] = windows if known is None else known.join(windows)
+    note(left_out(sum(windows.too_short for windows in sets.values())))
     return recordings, list(sets.values())
+
+
+def left_out(too_short: int) -> str:
+    """What to say of cycles that are no whole ones; empty where there are none."""
+    what = "cycle is" if too_short == 1 else "cycles are"
+    return f"{too_short} {what} too short to be diagnosed: left out" if too_short else ""
 
 
 def filtered(windows: "WindowSet", only: Mapping[str, str]) -> "WindowSet":

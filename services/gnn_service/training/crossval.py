@@ -26,7 +26,7 @@ from gnn_service.training.loop import Batchable, Progress, Recipe, answers_of, m
 from gnn_service.training.parallel import Say, map_folds
 from gnn_service.training.partition import Partition, partition
 from gnn_service.training.prepare import Examples
-from gnn_service.training.results import Kind, PredictorRow, Report
+from gnn_service.training.results import TOO_SHORT, Kind, PredictorRow, Report
 from gnn_service.training.rivals import rival_rows
 from gnn_service.training.scoring import Asked, ask, joined, row, scored_modes
 from gnn_service.training.splits import Split, splits_sha256
@@ -97,6 +97,7 @@ class Found:
         facts = {f"time for {name}, sum over folds": f"{seconds:.0f} s" for name, seconds in self.seconds.items()}
         facts["parameters"] = str(self.parameters)
         facts["windows, groups"] = f"{len(windows)}, {len(np.unique(windows.group))}"
+        facts[TOO_SHORT] = str(windows.too_short)
         title = f"Cross-validation on {windows.machine.id}"
         return Report(title, protocol, splits_sha256(self.splits), tuple(self.rows), facts=facts)
 

@@ -11,6 +11,7 @@ from gnn_service.core.errors import InvalidInputError, InvalidRecordingError
 from gnn_service.domain.machine import FailureMode, Machine
 from gnn_service.domain.recording import MICROSECONDS, Recording
 from gnn_service.domain.window import Window
+from gnn_service.model.decode import too_short
 from gnn_service.model.grid import on_grid
 from gnn_service.model.judge import severities_of
 from gnn_service.recordings.windows import cycle_windows
@@ -23,6 +24,7 @@ class WindowSet:
     """W windows of one machine. ``levels[mode]`` (W,) holds the index of the true level, -1 where not known.
 
     ``grids`` (W, S, T) float32 in the machine's units; ``group``, ``settled`` and every column of ``extra`` (W,).
+    ``too_short`` counts the recordings' cycles that are not among them, being too short to be diagnosed.
     """
 
     machine: Machine
@@ -32,6 +34,7 @@ class WindowSet:
     settled: NDArray[np.bool_]
     levels: Mapping[str, NDArray[np.int64]]
     extra: Mapping[str, NDArray[Any]]
+    too_short: int = 0
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -47,6 +50,7 @@ class WindowSet:
             self.settled[index],
             {mode: levels[index] for mode, levels in self.levels.items()},
             {name: column[index] for name, column in self.extra.items()},
+            self.too_short,
         )
 
     def join(self, other: "WindowSet") -> "WindowSet":
@@ -68,6 +72,7 @@ class WindowSet:
             np.concatenate([self.settled, other.settled]),
             {mode: np.concatenate([levels, other.levels[mode]]) for mode, levels in self.levels.items()},
             {name: np.concatenate([c, other.extra[name]]) for name, c in self.extra.items() if name in other.extra},
+            self.too_short + other.too_short,
         )
 
     @property
@@ -123,19 +128,26 @@ def window_set(recording: Recording) -> WindowSet:
     """Cut a recording into cycles and join each with its truth, by the middle of the cycle.
 
     Where there is no truth, levels are unknown, a cycle is a group of its own, and it counts as settled unless other
-    cycles are marked. Raises InvalidRecordingError when there is no cycle.
+    cycles are marked. Cycles that are too short to be diagnosed, as one that a recording ends in, are left out and
+    counted. Raises InvalidRecordingError when there is no whole cycle.
     """
     machine = recording.machine
     if not len(recording.readings.times):
         raise InvalidRecordingError("the recording holds no cycle; record at least one")
-    windows = tuple(cycle_windows(recording))
-    grids = np.stack([on_grid(machine, window) for window in windows])
+    found = [(window, on_grid(machine, window)) for window in cycle_windows(recording)]
+    reasons = [too_short(machine, grid) for _, grid in found]
+    whole = [pair for pair, reason in zip(found, reasons, strict=True) if not reason]
+    if not whole:
+        raise InvalidRecordingError(f"the recording holds no whole cycle: {reasons[0]}")
+    missed = len(found) - len(whole)
+    windows = tuple(window for window, _ in whole)
+    grids = np.stack([grid for _, grid in whole])
     middle = np.array([(w.start + w.end) / 2 for w in windows]) * MICROSECONDS
     levels = {mode.id: np.full(len(windows), UNKNOWN, np.int64) for mode in machine.failure_modes}
     group = np.array([f"cycle-{w.cycle if w.cycle is not None else k}" for k, w in enumerate(windows)])
     truth = recording.truth
     if truth is None or not len(truth.start):
-        return WindowSet(machine, windows, grids, group, np.ones(len(windows), bool), levels, {})
+        return WindowSet(machine, windows, grids, group, np.ones(len(windows), bool), levels, {}, missed)
     row_of = _join(truth.start, truth.end, middle)
     modes_on = {c.id: machine.modes_of(c.id) for c in machine.components}
     first_row = np.full(len(windows), -1)
@@ -152,7 +164,7 @@ def window_set(recording: Recording) -> WindowSet:
     settled = np.ones(len(windows), bool)
     if "stable" in truth.extra:
         settled = np.asarray(truth.extra["stable"], bool)[first_row] & known
-    return WindowSet(machine, windows, grids, group.astype(str), settled, levels, extra)
+    return WindowSet(machine, windows, grids, group.astype(str), settled, levels, extra, missed)
 
 
 def _taken(column: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:

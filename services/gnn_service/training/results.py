@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service.core.errors import InvalidInputError
 from gnn_service.training.metrics import METRICS, Bootstrap, Difference, Predictions, TaskScore, bootstrap, score
+
+TOO_SHORT: Final = "cycles left out as too short to be diagnosed"
+"""The name under which a report tells their number."""
 
 
 class Kind(StrEnum):

@@ -144,7 +144,12 @@ def _data_facts(
     return {
         **{key: info[key] for key in ("source", "licence", "attribution", "citation") if key in info},
         "sha256": digest,
-        "windows": {"train": len(part.train), "validation": len(part.validation), "held_out": len(part.test)},
+        "windows": {
+            "train": len(part.train),
+            "validation": len(part.validation),
+            "held_out": len(part.test),
+            "too_short": windows.too_short,
+        },
         "trained": sorted({*stretches(learned), *before}),
         "commissioning": stretches(reserved) if len(reserved) else [],
     }

@@ -9,7 +9,7 @@ from gnn_service.core.errors import InvalidInputError, InvalidRecordingError
 from gnn_service.domain.machine import FailureMode, Level, Machine
 from gnn_service.domain.recording import MICROSECONDS, Readings, Recording, Truth
 from gnn_service.training.dataset import UNKNOWN, WindowSet, commissioning_rows, nearest_level, window_set
-from tests.support.rig import EPOCH, PERIOD_S, Block, rig_recording, rig_windows
+from tests.support.rig import EPOCH, PERIOD_S, Block, cut_short, rig_recording, rig_windows
 
 HEALTHY = (0, 0, 0, 0)
 MODES = ("cooler_fouling", "valve_switching_lag", "pump_internal_leakage", "accumulator_gas_loss")
@@ -132,6 +132,20 @@ def test_a_recording_without_a_cycle_is_refused():
     )
     with pytest.raises(InvalidRecordingError, match="holds no cycle"):
         window_set(replace(recording, readings=empty))
+
+
+def test_a_recording_without_a_whole_cycle_is_refused_with_the_reason():
+    with pytest.raises(InvalidRecordingError, match="holds no whole cycle: the window covers 20 s of the 60 s"):
+        window_set(cut_short(rig_recording([Block(HEALTHY, 1)])))
+
+
+def test_a_cycle_that_the_recording_ends_in_is_left_out_and_counted():
+    whole, windows = recorded((HEALTHY, 3)), window_set(cut_short(rig_recording([Block(HEALTHY, 3)])))
+    assert [w.cycle for w in windows.windows] == [0, 1]
+    assert np.array_equal(windows.grids, whole.grids[:2])
+    assert (len(windows), windows.too_short, whole.too_short) == (2, 1, 0)
+    assert windows.take(np.array([0])).too_short == 1
+    assert windows.join(windows).too_short == 2
 
 
 def test_a_severity_belongs_to_the_nearest_level():
