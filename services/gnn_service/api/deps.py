@@ -107,14 +107,14 @@ MetricsDep = Annotated[Metrics, Depends(get_metrics)]
 def find_machine(diagnoser: Diagnosing, given: str | Machine) -> Machine:
     """The machine that a request names or describes.
 
-    Raises UnknownMachineError for an id that is not known here, InvalidMachineError for a description that
-    contradicts itself or the catalogue.
+    Not on the event loop: reading the units of a description takes a while. Raises UnknownMachineError for an id that
+    is not known here, InvalidMachineError for a description that contradicts itself or the catalogue.
     """
     if isinstance(given, Machine):
         try:
             require_valid(given)
         except InvalidMachineError as error:
-            where = f"machine.{error.where}" if error.where else "machine"
+            where = f"machine.{error.where}" if error.where not in {None, "machine"} else "machine"
             raise InvalidMachineError(error.detail, where=where) from error
         return given
     known = diagnoser.machines()

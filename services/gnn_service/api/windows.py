@@ -1,16 +1,31 @@
 """From the window that a caller sent to the window of a machine: names, lengths, order, units."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service.api.schemas.window import WindowBody
 from gnn_service.core.errors import InvalidWindowError, UnitError
+from gnn_service.domain.check import MOST_UNITS
 from gnn_service.domain.machine import Machine, Sensor
 from gnn_service.domain.units import convert
 from gnn_service.domain.window import Window
 
 _LATEST = 7_258_118_400.0  # 2200-01-01, seconds since 1970 UTC
 _SHOWN_SENSORS = 24
+
+
+def check_units(windows: Mapping[str, WindowBody]) -> None:
+    """InvalidWindowError where the windows of a request, by their place, name more different units than are read."""
+    units: set[str] = set()
+    for where, window in windows.items():
+        units.update(window.units.values())
+        if len(units) > MOST_UNITS:
+            raise InvalidWindowError(
+                f"over {MOST_UNITS} different units in one request; send readings in the units of the description",
+                where=f"{where}.units",
+            )
 
 
 def to_window(body: WindowBody, machine: Machine, where: str) -> Window:

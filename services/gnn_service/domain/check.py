@@ -14,6 +14,9 @@ from gnn_service.domain.check_sensors import sensor_problems
 from gnn_service.domain.machine import Machine, Part
 from gnn_service.domain.units import dimension
 
+MOST_UNITS = 200
+"""Different unit codes in one description or request: each that is new costs milliseconds to read."""
+
 
 class Finding(Part):
     """Something in a description that is wrong, or looks wrong, and where: ``sensors[3].unit``."""
@@ -58,6 +61,9 @@ def check_machine(machine: Machine | Mapping[str, Any] | str | bytes) -> list[Fi
             machine = Machine.model_validate(_decoded(machine))
         except ValidationError as error:
             return list(_shape_findings(error))
+    if len(machine.units) > MOST_UNITS:
+        detail = f"{len(machine.units)} different units; a machine has at most {MOST_UNITS}"
+        return [Finding(level="error", where="machine", message=detail)]
     checks = (_components, _connections, _sensors, _circuits, _failure_modes, _duty_cycle)
     found = [Finding(level="error", where=where, message=message) for one in checks for where, message in one(machine)]
     return found + [Finding(level="warning", where=where, message=message) for where, message in _isolated(machine)]
@@ -70,6 +76,8 @@ def _decoded(document: str | bytes | Mapping[str, Any]) -> Any:
         return json.loads(document)
     except ValueError as error:
         raise InvalidMachineError(f"this is no JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidMachineError("this is no JSON that is read here: it is nested too deeply") from error
 
 
 def _refusal(findings: list[Finding]) -> InvalidMachineError:
@@ -106,11 +114,12 @@ def _components(machine: Machine) -> Problems:
 
 def _connections(machine: Machine) -> Problems:
     seen: set[tuple[str, str, str]] = set()
+    components = set(machine.component_ids)
     for index, connection in enumerate(machine.connections):
         where = f"connections[{index}]"
         for end in ("source", "target"):
             component = getattr(connection, end)
-            if component not in machine.component_ids:
+            if component not in components:
                 yield f"{where}.{end}", f"leads to {component!r}, which is no component"
         if connection.source == connection.target:
             yield where, f"leads from {connection.source!r} to itself"
@@ -126,9 +135,10 @@ def _connections(machine: Machine) -> Problems:
 
 def _sensors(machine: Machine) -> Problems:
     yield from _duplicates("sensors", machine.sensor_ids)
+    components = set(machine.component_ids)
     for index, sensor in enumerate(machine.sensors):
         where = f"sensors[{index}]"
-        if sensor.component not in machine.component_ids:
+        if sensor.component not in components:
             yield f"{where}.component", f"sensor {sensor.id} sits on {sensor.component!r}, which is no component"
         if sensor.quantity not in catalogue().quantity_ids:
             yield f"{where}.quantity", _unknown("quantity", sensor.quantity, catalogue().quantity_ids)
@@ -139,11 +149,12 @@ def _sensors(machine: Machine) -> Problems:
 
 def _circuits(machine: Machine) -> Problems:
     yield from _duplicates("circuits", (circuit.id for circuit in machine.circuits))
+    components = set(machine.component_ids)
     for index, circuit in enumerate(machine.circuits):
         if not circuit.components:
             yield f"circuits[{index}].components", "a circuit has at least one component"
         for place, component in enumerate(circuit.components):
-            if component not in machine.component_ids:
+            if component not in components:
                 yield f"circuits[{index}].components[{place}]", f"{component!r} is no component"
 
 

@@ -109,7 +109,7 @@ class Component(Part):
     criticality: Annotated[float, Field(ge=0, le=1)] = Field(
         1.0, description="1: the machine is as bad as this component; 0: it does not count"
     )
-    parameters: dict[str, Parameter] = Field(default_factory=dict, description="its data, by name")
+    parameters: dict[str, Parameter] = Field(default_factory=dict, max_length=64, description="its data, by name")
 
 
 class Connection(Part):
@@ -118,7 +118,9 @@ class Connection(Part):
     source: Identifier = Field(description="id of the component that it leads from")
     target: Identifier = Field(description="id of the component that it leads to")
     type: str = Field(description="one of the catalogue's 13 connection types, e.g. hyd_pressure")
-    attributes: dict[str, Parameter] = Field(default_factory=dict, description="diameter, length, volume and the like")
+    attributes: dict[str, Parameter] = Field(
+        default_factory=dict, max_length=64, description="diameter, length, volume and the like"
+    )
 
 
 class Circuit(Part):
@@ -126,7 +128,7 @@ class Circuit(Part):
 
     id: Identifier = Field(description="e.g. cooling")
     name: str = Field("", description="in words")
-    components: tuple[Identifier, ...] = Field(description="ids of its components")
+    components: tuple[Identifier, ...] = Field(max_length=256, description="ids of its components")
 
 
 class Level(Part):
@@ -144,7 +146,7 @@ class FailureMode(Part):
     mode: str = Field(description="a failure mode of the catalogue for the component's type")
     name: str = Field("", description="in words; empty takes the catalogue's")
     levels: tuple[Level, ...] = Field(
-        (), description="severity rising from 0 (no fault); empty where severity is continuous"
+        (), max_length=64, description="severity rising from 0 (no fault); empty where severity is continuous"
     )
 
     @model_validator(mode="after")
@@ -178,7 +180,7 @@ class DutyCycle(Part):
     """What the machine repeats."""
 
     period_s: Positive = Field(le=604_800, description="length of one cycle in seconds, at most a week")
-    phases: tuple[Phase, ...] = Field((), description="in the order of time, without overlap")
+    phases: tuple[Phase, ...] = Field((), max_length=256, description="in the order of time, without overlap")
 
     def of_kind(self, kind: str) -> tuple[Phase, ...]:
         """Phases of one kind in order of time."""
@@ -193,11 +195,11 @@ class Machine(Part):
     name: str = Field("", description="in words")
     description: str = Field("", description="what the machine is and does")
     source: str = Field("", description="where the description comes from")
-    components: tuple[Component, ...] = Field(description="the nodes of the graph")
-    connections: tuple[Connection, ...] = Field((), description="the edges of the graph")
-    sensors: tuple[Sensor, ...] = Field((), description="what is measured where")
-    circuits: tuple[Circuit, ...] = Field((), description="sets of components that work together")
-    failure_modes: tuple[FailureMode, ...] = Field((), description="what can fail, and how")
+    components: tuple[Component, ...] = Field(max_length=256, description="the nodes of the graph")
+    connections: tuple[Connection, ...] = Field((), max_length=4096, description="the edges of the graph")
+    sensors: tuple[Sensor, ...] = Field((), max_length=4096, description="what is measured where")
+    circuits: tuple[Circuit, ...] = Field((), max_length=256, description="sets of components that work together")
+    failure_modes: tuple[FailureMode, ...] = Field((), max_length=1024, description="what can fail, and how")
     duty_cycle: DutyCycle | None = Field(None, description="what the machine repeats, if it does")
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -211,6 +213,12 @@ class Machine(Part):
     def fingerprint(self) -> str:
         """SHA-256 of the whole description: equal for equal machines."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @cached_property
+    def units(self) -> frozenset[str]:
+        """Every unit code in the description."""
+        owned = [*(c.parameters for c in self.components), *(c.attributes for c in self.connections)]
+        return frozenset(s.unit for s in self.sensors) | {one.unit for part in owned for one in part.values()}
 
     @cached_property
     def sensor_ids(self) -> tuple[str, ...]:

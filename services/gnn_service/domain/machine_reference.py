@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gnn_service.domain.catalogue import Anchor, catalogue
+from gnn_service.domain.check import MOST_UNITS
 from gnn_service.domain.machine import (
     Circuit,
     Component,
@@ -38,7 +39,7 @@ PARTS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("duty_cycle.phases[]", Phase),
     ("parameters, attributes", Parameter),
 )
-HEAD = """\
+HEAD = f"""\
 <!-- Written by `python -m gnn_service.domain.machine_reference`; a test keeps it as the code is. -->
 
 # Machine descriptions
@@ -67,6 +68,9 @@ and failure modes, duplicate ids, sensors on components that are not there, unit
 impossible ranges, spans and limits, names that are columns of every recording (`ts`, `phase`, `operating_state`,
 `cycle`), phases outside the duty cycle or over each other. Each finding says where: `sensors[3].unit`. An isolated
 component is a warning: it is accepted, and `machine check` still ends with 1.
+
+A description holds at most 256 components, 4096 sensors, 4096 connections, 256 circuits, 1024 failure modes and 256
+phases, 64 parameters or attributes a part, and {MOST_UNITS} different units.
 
 ## Fields
 """

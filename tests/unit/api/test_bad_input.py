@@ -7,6 +7,7 @@ import httpx2
 import orjson
 import pytest
 
+from gnn_service.domain.check import MOST_UNITS
 from gnn_service.domain.shipped import RIG, shipped_machine
 
 
@@ -186,3 +187,23 @@ async def test_a_description_that_contradicts_itself_is_refused(http: httpx2.Asy
     assert answer.json()["where"] == "machine.connections[0].target"
     assert "nowhere" in answer.json()["detail"]
     assert diagnoser.asked == []
+
+
+async def test_a_description_with_more_units_than_a_machine_has_is_refused(
+    http: httpx2.AsyncClient, body: Any, diagnoser: Any
+):
+    description = shipped_machine(RIG).model_dump(mode="json")
+    for place, component in enumerate(description["components"]):
+        component["parameters"] = {f"p{i}": {"value": 1, "unit": f"m{place * 60 + i + 2}"} for i in range(60)}
+    answer = await http.post("/v1/diagnose", json={**body, "machine": description})
+    assert answer.status_code == 422
+    assert answer.json()["where"] == "machine"
+    assert f"at most {MOST_UNITS}" in answer.json()["detail"]
+    assert diagnoser.asked == []
+
+
+async def test_windows_in_more_units_than_anybody_needs_are_refused(http: httpx2.AsyncClient, body: Any):
+    windows = [spoil(body["window"], "units", {"PS1": f"bar{index + 2}"}) for index in range(MOST_UNITS + 1)]
+    answer = await http.post("/v1/commission", json={"machine": RIG, "windows": windows})
+    assert answer.status_code == 422
+    assert answer.json()["where"] == f"windows[{MOST_UNITS}].units"

@@ -1,6 +1,7 @@
 """`POST /v1/diagnose` and `/v1/commission`: what reaches the diagnoser, and what comes back."""
 
 import asyncio
+import threading
 from typing import Any
 
 import httpx2
@@ -8,6 +9,7 @@ import numpy as np
 import orjson
 import pytest
 
+from gnn_service.api.routes import diagnose
 from gnn_service.core.config import load_settings
 from gnn_service.core.errors import (
     BreakerOpenError,
@@ -176,3 +178,39 @@ async def test_too_many_windows_to_commission_are_refused(http: httpx2.AsyncClie
     assert answer.status_code == 422
     assert answer.json()["where"] == "windows"
     assert diagnoser.asked == []
+
+
+@pytest.mark.parametrize("given", [RIG, shipped_machine(RIG).model_dump(mode="json")], ids=["by id", "described"])
+async def test_machine_and_window_are_read_off_the_event_loop(
+    given: Any, http: httpx2.AsyncClient, body: Any, monkeypatch: pytest.MonkeyPatch
+):
+    threads = []
+
+    def noting(function: Any) -> Any:
+        def noted(*arguments: Any) -> Any:
+            threads.append(threading.current_thread())
+            return function(*arguments)
+
+        return noted
+
+    for name in ("find_machine", "to_window"):
+        monkeypatch.setattr(diagnose, name, noting(getattr(diagnose, name)))
+    assert (await http.post("/v1/diagnose", json={**body, "machine": given})).status_code == 200
+    assert (
+        await http.post("/v1/commission", json={"machine": given, "windows": [body["window"]] * 3})
+    ).status_code == 200
+    assert len(threads) == 6
+    assert threading.current_thread() not in threads
+
+
+async def test_reading_a_description_has_the_deadline_of_its_request(
+    serving: Any, body: Any, monkeypatch: pytest.MonkeyPatch
+):
+    gate = threading.Event()
+    monkeypatch.setattr(diagnose, "find_machine", lambda *_: gate.wait(20))
+    monkeypatch.setattr(diagnose, "_GRACE_S", 0.0)
+    settings = load_settings(inference={"request_timeout_s": 0.2, "batch_wait_ms": 1})
+    async with serving(settings) as http:
+        answer = await http.post("/v1/diagnose", json=body)
+        gate.set()
+    assert answer.status_code == 504

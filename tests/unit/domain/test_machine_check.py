@@ -4,7 +4,7 @@ import json
 import pytest
 
 from gnn_service.core.errors import InvalidMachineError
-from gnn_service.domain.check import check_machine, parse_machine, require_valid
+from gnn_service.domain.check import MOST_UNITS, check_machine, parse_machine, require_valid
 from gnn_service.domain.machine import Machine
 
 
@@ -223,3 +223,30 @@ def test_json_that_is_no_object_is_refused_in_one_line(text):
 
 def test_json_text_and_its_decoded_form_are_the_same_machine(document):
     assert parse_machine(json.dumps(document)) == parse_machine(document)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000])
+def test_json_nested_beyond_reason_is_refused_in_one_line(text):
+    with pytest.raises(InvalidMachineError, match=r"^this is no JSON that is read here: it is nested too deeply$"):
+        parse_machine(text)
+
+
+@pytest.mark.parametrize(
+    ("part", "most"),
+    [("components", 256), ("sensors", 4096), ("connections", 4096), ("circuits", 256), ("failure_modes", 1024)],
+)
+def test_no_part_of_a_description_is_without_end(document, part, most):
+    document[part] = document[part][:1] * (most + 1)
+    (finding,) = check_machine(document)
+    assert finding.where == part
+    assert f"at most {most} items" in finding.message
+
+
+def test_more_units_than_a_machine_has_are_refused_before_they_are_read(document, monkeypatch):
+    monkeypatch.setattr("gnn_service.domain.check.dimension", lambda unit: pytest.fail(f"{unit} was read"))
+    for index in range(MOST_UNITS):
+        if index % 50 == 0:
+            put(document, ["components", "+"], {"id": f"c{index}", "type": "filter", "parameters": {}})
+        document["components"][-1]["parameters"][f"p{index}"] = {"value": 1, "unit": f"m{index + 2}"}
+    with pytest.raises(InvalidMachineError, match=f"^machine: 202 different units; a machine has at most {MOST_UNITS}"):
+        parse_machine(document)

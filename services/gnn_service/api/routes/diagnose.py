@@ -1,9 +1,13 @@
 """The stateless diagnosis: a window in, a diagnosis out; healthy windows in, a baseline out."""
 
+import asyncio
+from collections.abc import Mapping
+
 from fastapi import APIRouter, Request, Response
 
 from gnn_service.api.deps import (
     DiagnoserDep,
+    Diagnosing,
     JsonRoute,
     MetricsDep,
     SettingsDep,
@@ -12,9 +16,13 @@ from gnn_service.api.deps import (
 )
 from gnn_service.api.openapi import problem_responses
 from gnn_service.api.schemas.diagnose import CommissionBody, Commissioning, DiagnoseBody
-from gnn_service.api.windows import to_window
+from gnn_service.api.schemas.window import WindowBody
+from gnn_service.api.windows import check_units, to_window
 from gnn_service.core.errors import InvalidInputError
 from gnn_service.domain.diagnosis import Diagnosis
+from gnn_service.domain.machine import Machine
+from gnn_service.domain.window import Window
+from gnn_service.model.baseline import Baseline
 from gnn_service.observability import tracing
 
 router = APIRouter(prefix="/v1", tags=["diagnosis"], route_class=JsonRoute)
@@ -34,13 +42,15 @@ async def diagnose(
 
     Nothing is stored. A window that is too short or too sparse is answered with the state `unknown` and the reason.
     """
-    machine = find_machine(diagnoser, body.machine)
-    window = to_window(body.window, machine, "window")
     timeout_s = settings.inference.request_timeout_s
-    with tracing.span(tracing.SpanName.DIAGNOSE, attributes={"gnn.machine": machine.id}) as span:
+
+    async def work() -> Diagnosis:
+        machine, (window,) = await asyncio.to_thread(_read, diagnoser, body.machine, {"window": body.window})
+        return await diagnoser.diagnose(machine, window, body.baseline, timeout_s=timeout_s)
+
+    with tracing.span(tracing.SpanName.DIAGNOSE, attributes={"gnn.machine": _id_of(body.machine)}) as span:
         # the engine keeps the deadline; this one is behind it, for all that is around the engine
-        work = diagnoser.diagnose(machine, window, body.baseline, timeout_s=timeout_s)
-        diagnosis = await answer_of(request, work, timeout_s + _GRACE_S)
+        diagnosis = await answer_of(request, work(), timeout_s + _GRACE_S)
         span.set_attribute("gnn.state", diagnosis.state)
     metrics.diagnoses.labels(diagnosis.state).inc()
     return Response(diagnosis.model_dump_json(), media_type="application/json")
@@ -61,11 +71,28 @@ async def commission(
     most = settings.api.windows_max
     if len(body.windows) > most:
         raise InvalidInputError(f"{len(body.windows)} windows are too many; send at most {most}", where="windows")
-    machine = find_machine(diagnoser, body.machine)
-    windows = [to_window(window, machine, f"windows[{index}]") for index, window in enumerate(body.windows)]
-    timeout_s = settings.inference.request_timeout_s
-    with tracing.span(tracing.SpanName.COMMISSION, attributes={"gnn.machine": machine.id, "gnn.windows": len(windows)}):
-        baseline = await answer_of(request, diagnoser.commission(machine, windows), timeout_s)
+    placed = {f"windows[{index}]": window for index, window in enumerate(body.windows)}
+
+    async def work() -> Baseline:
+        machine, windows = await asyncio.to_thread(_read, diagnoser, body.machine, placed)
+        return await diagnoser.commission(machine, windows)
+
+    known_by = _id_of(body.machine)
+    with tracing.span(tracing.SpanName.COMMISSION, attributes={"gnn.machine": known_by, "gnn.windows": len(placed)}):
+        baseline = await answer_of(request, work(), settings.inference.request_timeout_s)
     metrics.commissions.inc()
-    answer = Commissioning(machine=machine.id, baseline=baseline)
+    answer = Commissioning(machine=known_by, baseline=baseline)
     return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _id_of(given: str | Machine) -> str:
+    return given.id if isinstance(given, Machine) else given
+
+
+def _read(
+    diagnoser: Diagnosing, given: str | Machine, windows: Mapping[str, WindowBody]
+) -> tuple[Machine, list[Window]]:
+    """The machine of a request and its windows by their place; on a thread, as new units take milliseconds each."""
+    check_units(windows)
+    machine = find_machine(diagnoser, given)
+    return machine, [to_window(window, machine, where) for where, window in windows.items()]
