@@ -6,10 +6,12 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from gnn_service.cli.console import out, print_json, print_table
 from gnn_service.core.errors import InvalidInputError, UnknownMachineError
 from gnn_service.domain.check import check_machine, parse_machine
+from gnn_service.domain.drawing import PLAIN, Ink, lanes, legend, mermaid
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.machine_reference import schema_text
 from gnn_service.domain.shipped import shipped_machine, shipped_machines
@@ -20,6 +22,7 @@ from gnn_service.recordings.tables import csv_columns
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Write, list, show and check machine descriptions.")
 
+COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "red", "bright_cyan", "bright_yellow")
 JSON = typer.Option(False, "--json", help="Print JSON instead of text.")
 
 
@@ -105,16 +108,27 @@ def list_machines(as_json: bool = JSON) -> None:
 
 @app.command()
 def show(
-    machine: Annotated[str, typer.Argument(help="An id of `machine list`, or a file.")], as_json: bool = JSON
+    machine: Annotated[str, typer.Argument(help="An id of `machine list`, or a file.")],
+    as_mermaid: Annotated[bool, typer.Option("--mermaid", help="Print the graph as a Mermaid flow chart.")] = False,
+    as_json: bool = JSON,
 ) -> None:
-    """Show one machine: components, connections, sensors and failure modes."""
+    """Show one machine: its graph, components, connections, sensors and failure modes."""
+    if as_json and as_mermaid:
+        raise typer.BadParameter("give --json or --mermaid, not both")
     described = _find(machine)
+    if as_mermaid:
+        typer.echo(mermaid(described), nl=False)
+        return
     if as_json:
         typer.echo(_as_json(described), nl=False)
         return
     out.print(f"[bold]{escape(described.name or described.id)}[/bold]  {escape(described.id)}")
     if described.description:
         out.print(escape(described.description))
+    if described.connections:
+        out.print()
+        for line in _drawing(described):
+            out.print(line, soft_wrap=True)
     for table in _tables(described):
         out.print()
         print_table(table)
@@ -130,6 +144,16 @@ def _find(machine: str) -> Machine:
         return shipped_machine(machine)
     except UnknownMachineError as error:
         raise UnknownMachineError(f"{error.detail}; and there is no such file") from error
+
+
+def _drawing(machine: Machine) -> list[Text]:
+    """The graph in lanes, a line a component, and what its letters mean."""
+    ink = Ink() if out.encoding.lower().startswith("utf") else PLAIN
+    kinds = dict.fromkeys(line.type for line in machine.connections)
+    style = {kind: COLOURS[index % len(COLOURS)] for index, kind in enumerate(kinds)} | {"": ""}
+    drawn = [Text.assemble(*((mark.text, style[mark.connection]) for mark in row)) for row in lanes(machine, ink)]
+    words = (Text(mark.text, style[mark.connection]) for mark in legend(machine, ink))
+    return [*drawn, Text("  ").join(words)]
 
 
 def _summary(machine: Machine) -> dict[str, Any]:
