@@ -19,7 +19,7 @@ from gnn_service.recordings.folder import read_recording, write_recording
 from gnn_service.training import crossval, fit, loop, run
 from gnn_service.training.checkpoint import save_checkpoint
 from gnn_service.training.crossval import Options
-from tests.support.rig import TINY, cut_short, one_thread, rig_recording, rig_windows
+from tests.support.rig import TINY, cut_short, one_thread, rig_recording, rig_windows, with_cavitation
 
 SETTINGS = {
     "commissioning_cycles": "5",
@@ -261,6 +261,33 @@ def test_a_cycle_that_the_recording_ends_in_is_left_out_and_told_and_stops_nothi
         if command[0] != "train":
             assert json.loads(out)["too_short"] == 1
     assert data_of(made)["windows"]["too_short"] == 1
+
+
+def test_two_failure_modes_of_one_component_are_trained_and_scored_each_by_itself(workplace, capsys, monkeypatch):
+    monkeypatch.setattr(crossval, "Options", functools.partial(Options, architecture=TINY))
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    recording, made, report = (workplace.folder / f"two-{name}" for name in ("recording", "bundle", "report"))
+    write_recording(with_cavitation(rig_recording()), recording)
+    for command in (
+        ("train", recording, "--out", made, "--epochs", "1"),
+        ("evaluate", made, recording, "--baselines", "--out", report, "--json"),
+        ("crossval", recording, "--folds", "2", "--epochs", "1", "--out", report, "--json"),
+    ):
+        status, out, err = workplace.command(capsys, *command)
+        assert status == 0, err
+        if command[0] != "train":
+            pump = json.loads(out)["components"]["pump"]
+            assert (pump["mode"], list(pump["modes"])) == (
+                "pump_internal_leakage",
+                ["pump_internal_leakage", "pump_cavitation"],
+            )
+            found = predictions(report)
+            sizes = {(m, len(p)) for m, p in zip(found["mode"], found["probability"], strict=True) if "pump" in m}
+            assert sizes == {("pump_internal_leakage", 3), ("pump_cavitation", 2)}
+    assert list(Bundle.load(made).manifest["metrics"]["pump"]["modes"]) == ["pump_internal_leakage", "pump_cavitation"]
+    status, out, err = workplace.command(capsys, "bundle", "show", made)
+    assert status == 0, err
+    assert "pump.pump_cavitation" in out
 
 
 def test_a_recording_without_truth_cannot_be_learned_from(workplace, capsys):

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from gnn_service.core.config import InferenceSettings
+from gnn_service.domain.machine import FailureMode, Level
 from gnn_service.domain.recording import MICROSECONDS, Readings, Recording, Truth
 from gnn_service.domain.shipped import RIG, shipped_machine
 from gnn_service.inference.diagnoser import Diagnoser
@@ -99,6 +100,32 @@ def cut_short(recording: Recording, seconds: int = 20) -> Recording:
     kept = slice(0, len(readings.times) - PERIOD_S + seconds)
     part = replace(readings, times=readings.times[kept], values=readings.values[kept], cycle=readings.cycle[kept])
     return replace(recording, readings=part)
+
+
+def with_cavitation(recording: Recording) -> Recording:
+    """The recording with a second failure mode of the pump, of two levels: it cavitates in every other cycle.
+
+    What the pump takes in then pulses, so that there is something to learn.
+    """
+    machine, readings, truth = recording.machine, recording.readings, recording.truth
+    assert readings.cycle is not None
+    assert truth is not None
+    steps = (Level(name="quiet", severity=0.0), Level(name="cavitates", severity=1.0))
+    mode = FailureMode(id="pump_cavitation", component="pump", mode="cavitation", levels=steps)
+    own = np.flatnonzero((truth.component == "pump") & (truth.extra["cycle"] % 2 == 1))
+    rows = np.concatenate([np.arange(len(truth.start)), own])
+    columns = {name: getattr(truth, name)[rows] for name in ("start", "end", "component", "group")}
+    fault = np.concatenate([truth.fault, np.full(len(own), mode.id)])
+    severity = np.concatenate([truth.severity, np.ones(len(own), np.float32)])
+    extra = {name: column[rows] for name, column in truth.extra.items()}
+    values = readings.values.copy()
+    values[readings.cycle % 2 == 1, readings.sensors.index("EPS1")] += 300.0
+    return Recording(
+        machine.model_copy(update={"failure_modes": (*machine.failure_modes, mode)}),
+        replace(readings, values=values),
+        Truth(**columns, fault=fault, severity=severity, extra=extra),
+        recording.info,
+    )
 
 
 def _truth(blocks: Sequence[Block], levels: NDArray[np.int64]) -> Truth:

@@ -1,7 +1,7 @@
 """`gnn-service bundle`: look into a bundle, and check it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -39,7 +39,7 @@ def show(bundle: _BUNDLE, as_json: _JSON = False) -> None:
             soft_wrap=True,
         )
     shown = Table("held out", "accuracy", "macro-F1", "ordinal error", "AUROC", "ECE", box=None)
-    for component, score in manifest.get("metrics", {}).items():
+    for component, score in _scores(manifest.get("metrics", {})):
         figures = (score["accuracy"], score["macro_f1"], score["ordinal_mae"], score["auroc"], score["ece"])
         shown.add_row(component, *("-" if value is None else f"{value:.3f}" for value in figures))
     print_table(shown)
@@ -73,6 +73,15 @@ def verify(bundle: _BUNDLE, as_json: _JSON = False) -> None:
             f"bundle {loaded.version} is whole; graph and canary differ by {worst:.1e} at most, at batch 1 and 16",
             soft_wrap=True,
         )
+
+
+def _scores(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """A line a component, or one for each of its failure modes where several were scored."""
+    return [
+        (f"{component}.{mode}" if mode else component, score)
+        for component, figures in metrics.items()
+        for mode, score in (figures.get("modes") or {"": figures}).items()
+    ]
 
 
 def _words(facts: dict[str, object]) -> str:

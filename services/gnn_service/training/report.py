@@ -1,7 +1,8 @@
 """Show a result in a terminal and write it as a folder: every single answer, tables, figures.
 
 The folder holds report.json (all scores), report.md (the same for people), predictions.parquet (a row a window,
-component, predictor and seed) and figures: confusion, reliability, comparison with chance and baselines, ablation.
+failure mode of a component, predictor and seed) and figures: confusion, reliability, comparison with chance and
+baselines, ablation.
 """
 
 import json
@@ -52,17 +53,17 @@ def table(report: Report) -> Table:
     for name, heading in COLUMNS.items():
         shown.add_column(heading, justify="left" if name == "accuracy" else "right", no_wrap=True)
     before = ""
-    for (component, predictor), found in report.scores.items():
-        if before not in ("", component):
+    for (task, predictor), found in report.scores.items():
+        if before not in ("", task):
             shown.add_section()
         kind = report.predictors[predictor]
         cells = [
             with_interval(found.overall, "accuracy"),
             *(_number(getattr(found.overall, n)) for n in list(COLUMNS)[1:]),
         ]
-        name = component if component != before else ""
+        name = task if task != before else ""
         shown.add_row(name, predictor, *cells, style={Kind.OURS: "bold", Kind.CHANCE: "dim"}.get(kind))
-        before = component
+        before = task
     return shown
 
 
@@ -100,7 +101,7 @@ def is_report(folder: Path) -> bool:
 
 
 def predictions_table(report: Report) -> pa.Table:
-    """A row a window, component, predictor and seed, with the probability of each level."""
+    """A row a window, failure mode of a component, predictor and seed, with the probability of each level."""
     return pa.concat_tables([_answers_table(row) for row in report.rows])
 
 
@@ -127,6 +128,7 @@ def _answers_table(row: PredictorRow) -> pa.Table:
             "cycle": optional(row.cycles, pa.int64()),
             "start": pa.array(row.starts, pa.timestamp("us", tz="UTC")),
             "component": same(row.component),
+            "mode": same(row.mode),
             "group": text(row.groups),
             "truth": pa.array(row.truth, pa.int16()),
             "truth_level": text(names[row.truth]),
@@ -142,11 +144,11 @@ def _answers_table(row: PredictorRow) -> pa.Table:
 def _document(report: Report) -> dict[str, Any]:
     """What report.json holds."""
     differences: dict[str, dict[str, Any]] = {}
-    for (component, predictor), found in report.differences.items():
-        of_component = differences.setdefault(component, {})
-        of_component[predictor] = {name: difference.to_dict() for name, difference in found.items()}
+    for (task, predictor), found in report.differences.items():
+        of_task = differences.setdefault(task, {})
+        of_task[predictor] = {name: difference.to_dict() for name, difference in found.items()}
     head = {"format": FORMAT, "title": report.title, "protocol": report.protocol, "split_sha256": report.split_hash}
-    levels = {row.component: list(row.levels) for row in report.rows}
+    levels = {task: list(report.of(predictor, task)[0].levels) for task, predictor in report.pairs()}
     facts = {"seed": report.seed, "facts": dict(report.facts), "levels": levels}
     return head | facts | scores_json(report) | {"ours_minus": differences}
 
@@ -155,18 +157,18 @@ def _markdown(report: Report, figures: Sequence[Path]) -> str:
     lines = [f"# {report.title}", "", report.protocol, "", f"* splits: sha256 `{report.split_hash}`"]
     lines += [f"* {name}: {value}" for name, value in report.facts.items()]
     lines += ["", READING, ""]
-    for component in report.components:
-        lines += _component_section(report, component)
+    for task in report.tasks:
+        lines += _task_section(report, task)
     for path in figures:
         lines += [f"## {FIGURES[path.name]}", "", f"![{FIGURES[path.name]}]({path.name})", ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _component_section(report: Report, component: str) -> list[str]:
-    found = {p: scores for (c, p), scores in report.scores.items() if c == component}
+def _task_section(report: Report, task: str) -> list[str]:
+    found = {p: scores for (t, p), scores in report.scores.items() if t == task}
     first = next(iter(found.values())).overall
     heads = ["predictor", "kind", *COLUMNS.values(), "ours gains"]
-    lines = [f"## {component}", "", f"{first.n} windows in {first.groups} groups", ""]
+    lines = [f"## {task}", "", f"{first.n} windows in {first.groups} groups", ""]
     lines += _row(heads) + _row(["---"] * len(heads))
     for predictor, scores in found.items():
         kind = report.predictors[predictor]
@@ -174,7 +176,7 @@ def _component_section(report: Report, component: str) -> list[str]:
         cells = [with_interval(scores.overall, metric) for metric in COLUMNS]
         if scores.seeds > 1:
             cells[0] += f" ± {_number(scores.seed_std['accuracy'])} over {scores.seeds} seeds"
-        lines += _row([name, kind.value, *cells, _gain(report, component, predictor)])
+        lines += _row([name, kind.value, *cells, _gain(report, task, predictor)])
     folds = list(next(iter(found.values())).folds)
     if len(folds) > 1:
         lines += ["", "Accuracy by part of the protocol:", ""]
@@ -185,8 +187,8 @@ def _component_section(report: Report, component: str) -> list[str]:
     return [*lines, ""]
 
 
-def _gain(report: Report, component: str, predictor: str) -> str:
-    difference = report.differences.get((component, predictor), {}).get("accuracy")
+def _gain(report: Report, task: str, predictor: str) -> str:
+    difference = report.differences.get((task, predictor), {}).get("accuracy")
     if difference is None or difference.value is None:
         return ""
     interval = "" if difference.ci is None else f" [{difference.ci[0]:+.3f}, {difference.ci[1]:+.3f}]"
@@ -206,7 +208,8 @@ def _write_figures(out: Path, report: Report) -> list[Path]:
     """Draw what the report has the answers for."""
     written = []
     if ours := [row for row in report.rows if row.kind is Kind.OURS]:
-        panels = [Answered(row.component, row.levels, row.answers) for row in ours if row.seed == ours[0].seed]
+        names = {task: name for name, task in report.tasks.items()}
+        panels = [Answered(names[row.task], row.levels, row.answers) for row in ours if row.seed == ours[0].seed]
         plot_confusion(out / "confusion.png", panels, f"Confusion: {report.ours}")
         plot_reliability(out / "reliability.png", panels, f"Reliability: {report.ours}")
         written += [out / "confusion.png", out / "reliability.png"]
@@ -221,7 +224,7 @@ def _write_figures(out: Path, report: Report) -> list[Path]:
 
 def _intervals(report: Report, kinds: Sequence[Kind]) -> list[Interval]:
     return [
-        Interval(c, p, report.predictors[p].value, found.overall.accuracy, found.overall.ci["accuracy"])
-        for (c, p), found in report.scores.items()
+        Interval(t, p, report.predictors[p].value, found.overall.accuracy, found.overall.ci["accuracy"])
+        for (t, p), found in report.scores.items()
         if report.predictors[p] in kinds
     ]

@@ -30,11 +30,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictorRow:
-    """One predictor's answers for one component, one entry a window (N).
+    """One predictor's answers for one failure mode of one component, one entry a window (N).
 
     ``truth`` (N,) levels 0..L-1, level 0 = no fault; ``probabilities`` (N, L); ``groups`` (N,) and ``folds`` (N,)
     ids; ``starts`` (N,) int64 microseconds since 1970 UTC; ``cycles`` (N,) where the recording counts them;
-    ``severity`` and ``health`` (N,) in 0..1 where the predictor gives them. ``seed`` tells repeated trainings apart.
+    ``severity`` and ``health`` (N,) in 0..1 where the predictor gives them. ``seed`` tells repeated trainings apart,
+    ``mode`` (its id) the failure modes of one component.
     """
 
     predictor: str
@@ -50,6 +51,7 @@ class PredictorRow:
     severity: NDArray[np.floating[Any]] | None = None
     health: NDArray[np.floating[Any]] | None = None
     seed: int = 0
+    mode: str = ""
 
     def __post_init__(self) -> None:
         answers = self.answers
@@ -62,8 +64,13 @@ class PredictorRow:
 
     @property
     def where(self) -> str:
-        """Predictor and component, for messages."""
-        return f"{self.predictor}, {self.component}"
+        """Predictor, component and failure mode, for messages."""
+        return ", ".join(filter(None, (self.predictor, *self.task)))
+
+    @property
+    def task(self) -> tuple[str, str]:
+        """Component and failure mode: what is asked, and scored by itself."""
+        return self.component, self.mode
 
     @property
     def answers(self) -> Predictions:
@@ -80,7 +87,7 @@ class PredictorRow:
 
 @dataclass(frozen=True, slots=True)
 class ComponentScore:
-    """One predictor on one component: over all windows, by fold, and how much it varies with the seed."""
+    """One predictor on one failure mode: over all windows, by fold, and how much it varies with the seed."""
 
     overall: TaskScore
     folds: dict[str, dict[str, float | None]]
@@ -104,7 +111,9 @@ class Report:
 
     ``protocol`` says in words how windows were split; ``split_hash`` is that of the splits; ``facts`` are further
     lines for the reader (wall-clock times, parameter counts). Raises InvalidInputError where predictors of a
-    component were not given the same windows and levels, or more than one predictor is ours.
+    failure mode were not given the same windows and levels, or more than one predictor is ours.
+
+    What is scored is named after its component, and ``component.mode`` where several modes of one component are.
     """
 
     title: str
@@ -119,25 +128,37 @@ class Report:
         if not self.rows:
             raise InvalidInputError("a report needs the answers of at least one predictor")
         kinds: dict[str, Kind] = {}
-        first: dict[str, PredictorRow] = {}
-        known: dict[str, list[tuple[int, str, int]]] = {}
+        first: dict[tuple[str, str], PredictorRow] = {}
+        known: dict[tuple[str, str], list[tuple[int, str, int]]] = {}
         for row in self.rows:
             if kinds.setdefault(row.predictor, row.kind) is not row.kind:
                 raise InvalidInputError(f"is both {kinds[row.predictor]} and {row.kind}", where=row.predictor)
-            if known.setdefault(row.component, row.windows) != row.windows:
-                other = first[row.component].predictor
+            if known.setdefault(row.task, row.windows) != row.windows:
+                other = first[row.task].predictor
                 raise InvalidInputError(
                     f"was scored on other windows than {other}; score all on the same", where=row.where
                 )
-            if first.setdefault(row.component, row).levels != row.levels:
-                raise InvalidInputError("has other levels than the component's first predictor", where=row.where)
+            if first.setdefault(row.task, row).levels != row.levels:
+                raise InvalidInputError("has other levels than the first predictor", where=row.where)
         if len(ours := [name for name, kind in kinds.items() if kind is Kind.OURS]) > 1:
             raise InvalidInputError(f"only one predictor can be ours; there are {', '.join(ours)}")
 
     @cached_property
-    def components(self) -> tuple[str, ...]:
-        """Component ids in the order given."""
-        return tuple(dict.fromkeys(row.component for row in self.rows))
+    def modes(self) -> dict[str, tuple[str, ...]]:
+        """The scored failure modes of each component, both in the order given."""
+        found: dict[str, dict[str, None]] = {}
+        for row in self.rows:
+            found.setdefault(row.component, {})[row.mode] = None
+        return {component: tuple(modes) for component, modes in found.items()}
+
+    @cached_property
+    def tasks(self) -> dict[str, tuple[str, str]]:
+        """Component and failure mode by the name under which they are scored."""
+        return {
+            component if len(modes) == 1 else f"{component}.{mode}": (component, mode)
+            for component, modes in self.modes.items()
+            for mode in modes
+        }
 
     @cached_property
     def predictors(self) -> dict[str, Kind]:
@@ -151,45 +172,54 @@ class Report:
         """The predictor that is ours, if there is one."""
         return next((name for name, kind in self.predictors.items() if kind is Kind.OURS), None)
 
-    def of(self, predictor: str, component: str) -> list[PredictorRow]:
-        """The rows of one predictor on one component, one a seed; empty where it does not answer for it."""
-        return [row for row in self.rows if (row.predictor, row.component) == (predictor, component)]
+    def of(self, predictor: str, task: str) -> list[PredictorRow]:
+        """The rows of one predictor on one task, one a seed; empty where it does not answer for it."""
+        return [row for row in self.rows if (row.predictor, row.task) == (predictor, self.tasks[task])]
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Component and predictor wherever there are answers, in the order of the tables."""
-        for component in self.components:
+        """Task and predictor wherever there are answers, in the order of the tables."""
+        for task in self.tasks:
             for predictor in self.predictors:
-                if self.of(predictor, component):
-                    yield component, predictor
+                if self.of(predictor, task):
+                    yield task, predictor
 
     @cached_property
     def _bootstraps(self) -> dict[tuple[str, str], Bootstrap]:
-        return {(c, p): bootstrap(_pooled(self.of(p, c)), self.seed) for c, p in self.pairs()}
+        return {(t, p): bootstrap(_pooled(self.of(p, t)), self.seed) for t, p in self.pairs()}
 
     @cached_property
     def scores(self) -> dict[tuple[str, str], ComponentScore]:
-        """Scores by component and predictor."""
-        return {(c, p): _score(self.of(p, c), drawn.score()) for (c, p), drawn in self._bootstraps.items()}
+        """Scores by task and predictor."""
+        return {(t, p): _score(self.of(p, t), drawn.score()) for (t, p), drawn in self._bootstraps.items()}
 
     @cached_property
     def differences(self) -> dict[tuple[str, str], dict[str, Difference]]:
-        """Ours minus each other predictor, by component and predictor, over the same draws of groups."""
-        ours = {c: drawn for (c, p), drawn in self._bootstraps.items() if p == self.ours}
+        """Ours minus each other predictor, by task and predictor, over the same draws of groups."""
+        ours = {t: drawn for (t, p), drawn in self._bootstraps.items() if p == self.ours}
         others = {key: drawn for key, drawn in self._bootstraps.items() if key[1] != self.ours and key[0] in ours}
         return {key: ours[key[0]].minus(drawn) for key, drawn in others.items()}
 
 
 def scores_json(report: Report) -> dict[str, Any]:
-    """``components.<id>`` of ours; ``baselines.<name>.components.<id>`` (chance too) and ``ablations`` alike."""
+    """``components.<id>`` of ours; ``baselines.<name>.components.<id>`` (chance too) and ``ablations`` alike.
+
+    Where several failure modes of a component are scored, ``components.<id>`` is the first one's score, named by
+    ``mode``, and ``components.<id>.modes.<mode>`` each one's.
+    """
     document: dict[str, Any] = {"components": {}, "baselines": {}, "ablations": {}}
-    for (component, predictor), found in report.scores.items():
+    for (task, predictor), found in report.scores.items():
         kind = report.predictors[predictor]
-        if kind is Kind.OURS:
-            document["components"][component] = found.to_dict()
-            continue
-        place = document["ablations" if kind is Kind.ABLATION else "baselines"]
-        entry = place.setdefault(predictor, {"kind": kind.value, "components": {}})
-        entry["components"][component] = found.to_dict()
+        place = document["components"]
+        if kind is not Kind.OURS:
+            kinds = document["ablations" if kind is Kind.ABLATION else "baselines"]
+            place = kinds.setdefault(predictor, {"kind": kind.value, "components": {}})["components"]
+        component, mode = report.tasks[task]
+        entry = place.setdefault(component, {})
+        if mode == report.modes[component][0]:
+            entry.update(found.to_dict())
+        if task != component:
+            entry.setdefault("modes", {})[mode] = found.to_dict()
+            entry["mode"] = report.modes[component][0]
     return document
 
 

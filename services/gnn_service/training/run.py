@@ -173,9 +173,13 @@ async def _held_out(
 
 def _figures(report: Report) -> dict[str, Any]:
     """The held-out score of the fused answer, without its intervals by fold."""
-    keys = ("accuracy", "macro_f1", "ordinal_mae", "auroc", "ece", "ci", "n", "groups")
-    components = scores_json(report)["components"]
-    return {name: {key: score[key] for key in keys if key in score} for name, score in components.items()}
+    keys = ("accuracy", "macro_f1", "ordinal_mae", "auroc", "ece", "ci", "n", "groups", "mode")
+
+    def figures(score: Mapping[str, Any]) -> dict[str, Any]:
+        modes = {mode: figures(own) for mode, own in score.get("modes", {}).items()}
+        return {key: score[key] for key in keys if key in score} | ({"modes": modes} if modes else {})
+
+    return {name: figures(score) for name, score in scores_json(report)["components"].items()}
 
 
 def _run_name(hashes: Sequence[str], splits: Sequence[Split], recipe: Recipe) -> str:

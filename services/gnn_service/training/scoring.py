@@ -109,7 +109,7 @@ def row(
     seed: int = 0,
     health: NDArray[np.float64] | None = None,
 ) -> PredictorRow:
-    """One predictor's answers for one component, lined up with the truth; windows without truth are left out."""
+    """One predictor's answers for one failure mode, lined up with the truth; windows without truth are left out."""
     known = windows.levels[mode.id] != UNKNOWN
     windows, probabilities = windows.take(known), probabilities[known]
     cycles = [w.cycle for w in windows.windows]
@@ -127,14 +127,15 @@ def row(
         severity=probabilities @ np.asarray(severities_of(mode)),
         health=None if health is None else health[known],
         seed=seed,
+        mode=mode.id,
     )
 
 
 def joined(rows: Sequence[PredictorRow]) -> list[PredictorRow]:
-    """Rows of the same predictor, component and seed put end to end: the folds of one cross-validation."""
-    together: dict[tuple[str, str, int], list[PredictorRow]] = {}
+    """Rows of the same predictor, failure mode and seed put end to end: the folds of one cross-validation."""
+    together: dict[tuple[str, tuple[str, str], int], list[PredictorRow]] = {}
     for each in rows:
-        together.setdefault((each.predictor, each.component, each.seed), []).append(each)
+        together.setdefault((each.predictor, each.task, each.seed), []).append(each)
     return [_concatenated(parts) for parts in together.values()]
 
 
@@ -151,6 +152,7 @@ def _concatenated(parts: Sequence[PredictorRow]) -> PredictorRow:
         component=first.component,
         levels=first.levels,
         seed=first.seed,
+        mode=first.mode,
         **{name: column(name) for name in names},
     )
 

@@ -51,6 +51,43 @@ def test_scores_are_sorted_into_ours_baselines_and_ablations() -> None:
     assert json.loads(json.dumps(document)) == document
 
 
+def two_modes() -> tuple[PredictorRow, ...]:
+    noisy = row("network", Kind.OURS, 0.2, "valve", mode="noise", levels=("no", "yes"), truth=TRUTH % 2,
+                probabilities=np.tile([0.6, 0.4], (N, 1)))  # fmt: skip
+    return (
+        row("network", Kind.OURS, 0.9, "pump", mode="leak"),
+        row("network", Kind.OURS, 0.9, "valve", mode="lag"),
+        noisy,
+        replace(noisy, predictor="majority", kind=Kind.CHANCE),
+    )
+
+
+def test_two_failure_modes_of_one_component_are_scored_each_by_itself() -> None:
+    found = report(*two_modes())
+    assert list(found.tasks) == ["pump", "valve.lag", "valve.noise"]
+    assert found.scores.keys() == {
+        ("pump", "network"), ("valve.lag", "network"), ("valve.noise", "network"), ("valve.noise", "majority"),
+    }  # fmt: skip
+    assert found.differences.keys() == {("valve.noise", "majority")}
+
+
+def test_a_component_with_several_modes_shows_the_first_and_then_each() -> None:
+    found = report(*two_modes())
+    document = scores_json(found)
+    valve = document["components"]["valve"]
+    assert valve["mode"] == "lag"
+    assert list(valve["modes"]) == ["lag", "noise"]
+    assert (
+        valve["accuracy"] == valve["modes"]["lag"]["accuracy"] == found.scores["valve.lag", "network"].overall.accuracy
+    )
+    assert valve["modes"]["noise"] == found.scores["valve.noise", "network"].to_dict()
+    assert "modes" not in document["components"]["pump"]
+    # What does not answer for the first mode has a score for the others only.
+    chance = document["baselines"]["majority"]["components"]["valve"]
+    assert chance.keys() == {"mode", "modes"}
+    assert json.loads(json.dumps(document)) == document
+
+
 def test_chance_comes_first_and_ours_last() -> None:
     assert list(report(*ROWS).predictors) == ["majority", "forest", "no edges", "network"]
 
@@ -67,7 +104,7 @@ def test_ours_is_compared_with_every_other_predictor_of_the_component() -> None:
 def test_an_estimator_that_answers_for_one_component_only_is_left_out_of_the_others() -> None:
     found = report(OURS, row("estimator", Kind.ABLATION, 0.5), row("network", Kind.OURS, 0.9, "valve"))
     assert ("valve", "estimator") not in found.scores
-    assert found.components == ("accumulator", "valve")
+    assert list(found.tasks) == ["accumulator", "valve"]
     assert found.differences.keys() == {("accumulator", "estimator")}
 
 

@@ -14,11 +14,11 @@ from gnn_service.domain.recording import MICROSECONDS
 from gnn_service.model.encode import encode
 from gnn_service.model.evidence import VirtualSensors
 from gnn_service.model.judge import judge
-from gnn_service.training.dataset import UNKNOWN, WindowSet
+from gnn_service.training.dataset import UNKNOWN, WindowSet, window_set
 from gnn_service.training.export import run_torch
 from gnn_service.training.results import Kind
 from gnn_service.training.scoring import Asked, anomaly_scores, ask, joined, row, scored_modes, together
-from tests.support.rig import asking, one_thread, rig_model, rig_structure, rig_windows
+from tests.support.rig import asking, one_thread, rig_model, rig_recording, rig_structure, rig_windows, with_cavitation
 
 RIG = "uci-hydraulic-rig"
 
@@ -160,6 +160,20 @@ def test_folds_are_joined_by_predictor_component_and_seed():
     assert found["ours", "valve", 0].folds.tolist() == ["a", "a", "b"]
     assert found["ours", "valve", 0].health is None
     assert found["ours", "valve", 1].cycles.tolist() == [0]
+
+
+def test_folds_of_two_modes_of_one_component_are_not_mixed_up():
+    windows = window_set(with_cavitation(rig_recording()))
+    modes = [m for m in scored_modes(windows) if m.component == "pump"]
+    assert [len(mode.levels) for mode in modes] == [3, 2]
+
+    def part(mode: Any, rows: list[int], fold: str):
+        probabilities = np.full((len(rows), len(mode.levels)), 1 / len(mode.levels))
+        return row(windows.take(np.array(rows)), mode, "ours", Kind.OURS, probabilities, fold=fold)
+
+    found = joined([part(mode, rows, fold) for rows, fold in (([0, 1], "a"), ([5], "b")) for mode in modes])
+    assert [r.mode for r in found] == ["pump_internal_leakage", "pump_cavitation"]
+    assert [r.probabilities.shape for r in found] == [(3, 3), (3, 2)]
 
 
 def asked_with(windows: WindowSet, anomalies: list[float | None]) -> Asked:
