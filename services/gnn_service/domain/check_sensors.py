@@ -9,6 +9,7 @@ from gnn_service.domain.machine import Limits, Sensor
 from gnn_service.domain.units import check_unit, convert
 
 RESERVED = ("ts", "phase", "operating_state", "cycle")
+LARGEST = 1e30
 # The lowest value that physics allows, in the quantity's own unit.
 FLOORS = {"temperature": -273.15, "pressure_abs": 0.0, "pressure": -1.1}
 
@@ -20,6 +21,8 @@ def sensor_problems(sensor: Sensor) -> Iterator[tuple[str, str]]:
     span = sensor.range
     if span.low >= span.high:
         yield "range", f"impossible range {span.low:g} to {span.high:g} {sensor.unit}"
+    elif max(-span.low, span.high) > LARGEST:
+        yield "range", f"{span.low:g} to {span.high:g} {sensor.unit} is larger than any sensor measures"
     elif sensor.resolution is not None and sensor.resolution >= span.high - span.low:
         yield "resolution", f"{sensor.resolution:g} {sensor.unit} is coarser than the range"
     if sensor.normal is not None:

@@ -137,6 +137,11 @@ class Diagnoser:
 
     def prepare(self, machine: Machine, window: Window, baseline: Baseline | None = None) -> Prepared:
         """Readings on the grid, physics estimates and the network's inputs. Raises what `diagnose` says."""
+        # readings can be as large as single precision goes; what that makes infinite is left out further on
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._prepare(machine, window, baseline)
+
+    def _prepare(self, machine: Machine, window: Window, baseline: Baseline | None) -> Prepared:
         kind = self.kind(machine)
         if baseline is not None:
             baseline.check(machine)

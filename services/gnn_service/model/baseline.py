@@ -88,7 +88,7 @@ class Baseline(BaseModel):
                 )
 
     def _check_numbers(self, sensor: Sensor) -> None:
-        """Raise InvalidInputError for numbers that commissioning this sensor cannot give: they would blind the model."""
+        """Raise InvalidInputError for numbers that commissioning cannot give; they would blind the model."""
         low, high = plausible(sensor)
         if any(value is not None and not low <= value <= high for value in self.centre[sensor.id]):
             raise InvalidInputError(

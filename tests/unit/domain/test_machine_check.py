@@ -96,6 +96,12 @@ WRONG = {
         "sensors[0].range",
         "impossible range 5 to 1",
     ),
+    "range beyond measuring": (
+        ["sensors", 0, "range"],
+        {"low": 0, "high": 1e300},
+        "sensors[0].range",
+        "0 to 1e+300 bar is larger than any sensor measures",
+    ),
     "range of no width": (["sensors", 0, "range"], {"low": 5, "high": 5}, "sensors[0].range", "impossible range"),
     "below absolute zero": (
         ["sensors", 1, "range", "low"],

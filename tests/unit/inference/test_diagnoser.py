@@ -257,6 +257,18 @@ async def test_commissioning_with_too_few_whole_windows_says_how_many_there_were
         await diagnoser.commission(rig(), [])
 
 
+@pytest.mark.parametrize("largest", [9999.0, 3e38, float(np.finfo(np.float32).max)])
+async def test_readings_as_large_as_single_precision_goes_are_still_answered(diagnoser, largest):
+    healthy = [window(HEALTHY, seed=k) for k in range(3)]
+    sent = window(HEALTHY)
+    found = await diagnoser.diagnose(rig(), replace(sent, values=np.full_like(sent.values, largest)))
+    assert "PS1 outside its measuring range" in found.data_quality.issues
+    spoilt = [replace(w, values=np.full_like(w.values, largest)) for w in healthy]
+    with pytest.raises(InvalidInputError, match="every reading of PS1 is far outside") as refused:
+        await diagnoser.commission(rig(), spoilt)
+    assert refused.value.where == "PS1"
+
+
 async def test_a_machine_is_prepared_once_and_then_remembered(diagnoser):
     assert diagnoser.kind(rig()) is diagnoser.kind(Machine.model_validate(rig().model_dump()))
     changed = rig().model_copy(update={"name": "another name"})

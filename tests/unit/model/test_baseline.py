@@ -184,3 +184,72 @@ def test_what_commissioning_writes_passes_its_own_checks():
 def test_the_scatter_is_in_standard_deviations():
     draws = np.random.default_rng(0).normal(size=100_000)
     assert MAD_TO_SD * np.median(np.abs(draws)) == pytest.approx(1.0, abs=0.02)
+
+
+FLT_MAX = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize("far", [9999.0, -9999.0, 1e20, FLT_MAX, -FLT_MAX])
+def test_readings_far_outside_the_measuring_range_count_as_missing(far):
+    values = grids([Cycle()] * 5, noise=1.0)
+    spoilt = values.copy()
+    spoilt[1, row("PS1")] = far
+    spoilt[2, row("PS1"), 7] = far
+    lacking = np.where(spoilt == np.float32(far), np.float32(np.nan), spoilt)
+    assert fit(spoilt) == fit(lacking)
+    assert fit(spoilt).centre["PS2"] == fit(values).centre["PS2"]
+
+
+def test_a_reading_a_little_outside_the_measuring_range_is_one():
+    values = grids([Cycle()] * 3)
+    values[:, row("PS1")] = rig().sensors[row("PS1")].range.high * 1.2
+    assert set(fit(values).centre["PS1"]) == {300.0}
+
+
+@pytest.mark.parametrize("far", [9999.0, 1e20, FLT_MAX])
+def test_a_sensor_that_has_no_possible_reading_is_refused_by_name(far):
+    values = grids([Cycle()] * 5)
+    values[:, row("PS1")] = far
+    with pytest.raises(InvalidInputError, match="every reading of PS1 is far outside its measuring range") as refused:
+        fit(values)
+    assert refused.value.where == "PS1"
+
+
+def test_readings_too_large_for_single_precision_are_refused_by_sensor():
+    values = grids([Cycle()] * 4)
+    values[::2, row("PS1")], values[1::2, row("PS1")] = FLT_MAX, -FLT_MAX
+    with pytest.raises(InvalidInputError, match="too large to take their scatter") as refused:
+        robust_centre(rig(), values)
+    assert refused.value.where == "PS1"
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "said"),
+    [
+        ("scale", 1e-300, "1e-300 bar is no scatter of a sensor that measures 0 to 250"),
+        ("scale", 1e-3, "is no scatter"),
+        ("scale", 1e300, "is no scatter"),
+        ("centre", (1e300,) * 60, "far outside the measuring range of PS1"),
+        ("centre", (None,) * 59 + (-400.0,), "far outside the measuring range of PS1"),
+    ],
+)
+def test_a_baseline_with_numbers_that_no_commissioning_gives_is_refused(part, value, said):
+    good = healthy_baseline()
+    forged = good.model_copy(update={part: {**getattr(good, part), "PS1": value}})
+    with pytest.raises(InvalidInputError, match=said) as refused:
+        forged.check(rig())
+    assert refused.value.where == f"baseline.{part}.PS1"
+
+
+def test_a_baseline_without_a_reading_is_refused():
+    empty = healthy_baseline().model_copy(update={"centre": {"PS1": (None,) * 60}})
+    with pytest.raises(InvalidInputError, match="holds no reading"):
+        empty.check(rig())
+
+
+@pytest.mark.parametrize("value", [1e300, -1e300, 1e7])
+def test_a_virtual_part_beyond_what_machines_show_is_refused(value):
+    forged = healthy_baseline().model_copy(update={"virtual": {"valve.switching_delay": {"centre": [value]}}})
+    with pytest.raises(InvalidInputError, match="no machine shows") as refused:
+        forged.check(rig())
+    assert refused.value.where == "baseline.virtual.valve.switching_delay"
