@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from gnn_service import __version__
 from gnn_service.api import openapi, problems
 from gnn_service.api.deps import DiagnoserFactory, State
-from gnn_service.api.middleware import REQUEST_ID, GuardCrash, LimitBody, Observe
+from gnn_service.api.middleware import REQUEST_ID, GuardCrash, LimitBody, LimitConnections, Observe
 from gnn_service.api.routes import about, diagnose, docs, health
 from gnn_service.core.config import Settings
 from gnn_service.domain.units import convert
@@ -106,6 +106,7 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
         )
     return [
         *stack,
+        Middleware(LimitConnections, connections_max=api.connections_max),
         Middleware(GuardCrash),
         Middleware(LimitBody, max_bytes=api.body_max_bytes, timeout_s=api.body_timeout_s),
     ]

@@ -1,26 +1,31 @@
-"""One HTTP connection: uvicorn's, with the bounds on a request's head that uvicorn does not have."""
+"""One HTTP connection: uvicorn's, with bounds that uvicorn does not have, or refuses in a way of its own."""
 
 import asyncio
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from gnn_service.api.middleware import OVER_LIMIT
+
 HEAD_MAX_BYTES: Final = 65_536
 
 
-def bounded(head_timeout_s: float) -> type[HttpToolsProtocol]:
+def bounded(head_timeout_s: float, connections_max: int) -> type[HttpToolsProtocol]:
     """Uvicorn's protocol, closing a connection whose next head is not whole in time, or over `HEAD_MAX_BYTES`.
 
     The time runs from the connection's beginning to its first head, later from the first byte of a head to its last;
-    in between uvicorn's keep-alive does.
+    in between uvicorn's keep-alive does. Requests of connections that came when there were ``connections_max``
+    already are marked `OVER_LIMIT`, while there are that many.
     """
 
     class Bounded(HttpToolsProtocol):
         _timer: asyncio.TimerHandle | None = None
         _head_bytes = 0
+        _late = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
             super().connection_made(transport)
+            self._late = len(self.connections) > connections_max
             self._expect_head()
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -41,6 +46,7 @@ def bounded(head_timeout_s: float) -> type[HttpToolsProtocol]:
 
         def on_headers_complete(self) -> None:
             self._head_is_here()
+            self.scope["state"][OVER_LIMIT] = self._late and len(self.connections) > connections_max
             super().on_headers_complete()
 
         def _expect_head(self) -> None:

@@ -11,12 +11,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gnn_service.api import problems
-from gnn_service.core.errors import BodyTooLargeError, SlowBodyError
+from gnn_service.core.errors import BodyTooLargeError, OverloadedError, SlowBodyError
 from gnn_service.observability import tracing
 from gnn_service.observability.logs import logger, request_context
 from gnn_service.observability.metrics import UNMATCHED, Metrics, method_label
 
 REQUEST_ID = "x-request-id"
+OVER_LIMIT = "over_limit"
+"""In a request's state, where its connection is one too many."""
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # probes and scrapes come every few seconds and would bury what people asked
 _QUIET = ("/health", "/metrics")
@@ -85,6 +87,24 @@ class Observe:
             told["problem"] = code
         write = _log.debug if scope["path"].startswith(_QUIET) else _log.info
         write("request", ms=round(seconds * 1000, 3), **told)
+
+
+class LimitConnections:
+    """Refuses requests that came on a connection too many, and has it closed; see `connection.bounded`."""
+
+    def __init__(self, app: ASGIApp, connections_max: int) -> None:
+        self._app = app
+        self._connections_max = connections_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or not scope["state"].get(OVER_LIMIT):
+            await self._app(scope, receive, send)
+            return
+        detail = f"there are more connections than {self._connections_max}; try again later, or keep connections open"
+        answer = problems.respond(scope, OverloadedError(detail, retry_after_s=1))
+        answer.headers["connection"] = "close"
+        await answer(scope, receive, send)
 
 
 class LimitBody:

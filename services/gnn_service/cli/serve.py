@@ -110,7 +110,7 @@ def _server_config(application: Any, settings: Settings) -> uvicorn.Config:
 
     return uvicorn.Config(
         application,
-        http=bounded(settings.api.body_timeout_s),
+        http=bounded(settings.api.body_timeout_s, settings.api.connections_max),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -118,13 +118,12 @@ def _server_config(application: Any, settings: Settings) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=settings.api.keep_alive_s,
         timeout_graceful_shutdown=max(1, round(settings.api.shutdown_timeout_s)),
-        limit_concurrency=settings.api.connections_max + 1,  # uvicorn refuses from the limit on
     )
 
 
 def _with_state(application: Any, state: dict[str, Any]) -> Any:
     async def stateful(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        scope["state"] = dict(state)
+        scope["state"] = {**state, **scope["state"]}
         await application(scope, receive, send)
 
     return stateful

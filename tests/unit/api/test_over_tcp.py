@@ -13,7 +13,7 @@ from gnn_service.api.app import create_app
 from gnn_service.cli.serve import running_service
 from gnn_service.client import Client
 from gnn_service.core.config import Settings, load_settings
-from gnn_service.core.errors import BodyTooLargeError, ConfigurationError, UnknownMachineError
+from gnn_service.core.errors import BodyTooLargeError, ConfigurationError, OverloadedError, UnknownMachineError
 from gnn_service.domain.shipped import RIG
 
 Served = Callable[..., AbstractAsyncContextManager[str]]
@@ -149,8 +149,35 @@ async def test_connections_over_the_limit_are_refused_and_those_under_it_are_not
     async with served(connections_max=1) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as first:
         assert (await first.get("/health/live")).status_code == 200
         async with httpx2.AsyncClient(base_url=url, trust_env=False) as second:
-            assert (await second.get("/health/live")).status_code == 503
+            refused = await second.get("/health/live")
+            assert (await first.get("/health/live")).status_code == 200
+        assert refused.status_code == refused.json()["status"] == 503
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["type"] == "urn:gnn-service:problem:overloaded"
+        assert refused.json()["request_id"] == refused.headers["x-request-id"]
+        assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
+        counted = (await first.get("/metrics")).text
+    assert 'gnn_problems_total{code="overloaded"} 1.0' in counted
+    assert 'gnn_http_requests_total{method="GET",route="unmatched",status="503"} 1.0' in counted
+
+
+async def test_a_refused_connection_is_closed_and_its_place_is_free_again(served: Served):
+    whole = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with served(connections_max=1) as url:
+        async with httpx2.AsyncClient(base_url=url, trust_env=False) as first:
+            assert (await first.get("/health/live")).status_code == 200
+            assert (await raw(url, whole)).startswith(b"HTTP/1.1 503")
+        answered = await raw(url, whole.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert answered.startswith(b"HTTP/1.1 200")
+
+
+async def test_a_body_that_follows_a_refusal_hurts_nobody(served: Served, body: Any):
+    async with served(connections_max=1) as url, httpx2.AsyncClient(base_url=url, trust_env=False) as first:
         assert (await first.get("/health/live")).status_code == 200
+        async with Client(url, attempts=1) as second:
+            with pytest.raises(OverloadedError, match="more connections than 1; try again"):
+                await second.diagnose(RIG, body["window"])
+        assert (await first.post("/v1/diagnose", json=body)).status_code == 200
 
 
 async def test_what_has_begun_is_finished_when_the_service_stops(served: Served, body: Any, diagnoser: Any):
