@@ -106,7 +106,9 @@ def predictions(report: Path) -> dict[str, list[Any]]:
 def test_a_bundle_says_what_it_was_trained_on_and_how_good_it_is(bundle):
     data, manifest = data_of(bundle), Bundle.load(bundle).manifest
     assert data["source"] == "made up"
-    assert sum(data["windows"].values()) == 96 - 10
+    assert sum(data["windows"].values()) == 96
+    assert data["windows"]["set_aside"] == 4 * 4
+    assert len(groups_of(bundle, "set_aside")) == 4
     assert data["windows"]["too_short"] == 0
     assert set(manifest["metrics"]) == {"cooler", "valve", "pump", "accumulator"}
     assert manifest["metrics"]["valve"]["n"] == data["windows"]["held_out"]
@@ -156,9 +158,10 @@ def test_commissioning_cycles_are_not_scored_either(workplace, bundle, capsys):
     held_out = [
         w.cycle
         for w, fit_for_it, group in zip(windows.windows, healthy, windows.group, strict=True)
-        if fit_for_it and w.cycle in fouled and group in groups_of(bundle, "test")
+        if fit_for_it and w.cycle in fouled and group in groups_of(bundle, "test", "set_aside")
     ]
     assert not found & set(held_out[:6])
+    assert not set(predictions(report)["group"]) & groups_of(bundle, "set_aside")
     assert len(set(held_out[:6]) - reserved_of(bundle)) == 1
 
 

@@ -106,31 +106,43 @@ def crossval(windows: WindowSet, splits: Sequence[Split], options: Options, say:
     """Train and score every split. Chance, baselines and ablations see exactly the windows that ours does.
 
     With commissioning, the first healthy and settled cycles of what is scored (each held-out part by itself; in
-    folds the whole recording) make the baseline, and are neither trained on nor scored. Raises InvalidInputError when
-    there are too few of them, or a split leaves a part empty.
+    folds the whole recording) make the baseline, and are neither trained on nor scored. In folds they are learned from
+    too, as every baseline is there, so their groups are set aside whole. Raises InvalidInputError when there are too
+    few of them, or a split leaves a part empty.
     """
     shared = None
     if options.commissions and not options.hold_out:
         shared = commissioning_rows(windows, options.commission, options.seconds)
     found, folds = Found(), []
     for split in splits:
-        reserved = shared
-        if options.commissions and options.hold_out:
-            scored = np.flatnonzero(split.part_of(windows.group) == "test")
-            reserved = scored[commissioning_rows(windows.take(scored), options.commission, options.seconds)]
-        part = partition(windows, split, reserved)
+        if options.hold_out:
+            named, part, source = _held_out(windows, split, options)
+        else:
+            source = None if shared is None else windows.take(shared)
+            aside = () if source is None else np.unique(source.group).tolist()
+            named, part = split.setting_aside(aside, _names(source)), partition(windows, split, shared)
         if not len(part.test):
             raise InvalidInputError("every window held out makes the baseline; commission with less", where=split.name)
-        if options.hold_out:
-            part = Partition(part.train, part.validation, part.test, part.train)
-        source = windows.take(reserved) if reserved is not None else None
-        named = _with_commissioning(split, source)
         found.splits.append(named)
         folds.append(Fold(split.name, part, source, _learnable(scored_modes(part.test), part), options))
     for each in map_folds(run_fold, folds, options.workers, say):
         found.add(each)
     found.rows = joined(found.rows)
     return found
+
+
+def _held_out(windows: WindowSet, split: Split, options: Options) -> tuple[Split, Partition, WindowSet | None]:
+    """A split with its parts and what commissions the held-out one: nothing of that one is learned from."""
+    part, source = partition(windows, split), None
+    test = part.test
+    if options.commissions:
+        rows = commissioning_rows(test, options.commission, options.seconds)
+        source, test = test.take(rows), test.take(np.delete(np.arange(len(test)), rows))
+    return (
+        replace(split, commissioning=_names(source)),
+        Partition(part.train, part.validation, test, part.train),
+        source,
+    )
 
 
 def _learnable(modes: list[FailureMode], part: Partition) -> list[FailureMode]:
@@ -222,9 +234,9 @@ def _network_rows(
             yield row(windows, mode, name, Kind.ABLATION, probabilities, fold=fold, seed=seed)
 
 
-def _with_commissioning(split: Split, source: WindowSet | None) -> Split:
-    cycles = () if source is None else tuple(str(w.cycle if w.cycle is not None else w.start) for w in source.windows)
-    return replace(split, commissioning=cycles)
+def _names(source: WindowSet | None) -> tuple[str, ...]:
+    """Ids of the windows behind a baseline."""
+    return () if source is None else tuple(str(w.cycle if w.cycle is not None else w.start) for w in source.windows)
 
 
 def _progress(say: Say, what: str) -> Progress:

@@ -40,14 +40,14 @@ def select(
 ) -> Selection:
     """Leave out what the bundle was trained on, keep what ``only`` asks for, set the commissioning cycles aside.
 
-    Windows that served the bundle as commissioning are never scored. Raises InvalidInputError when nothing is left,
-    or there are too few healthy cycles.
+    Groups of which windows served the bundle as commissioning are never scored. Raises InvalidInputError when nothing
+    is left, or there are too few healthy cycles.
     """
     kept = matching(windows, only or {})
     data = bundle.manifest.get("data", {}).get(windows.machine.id, {})
     trained = overlaps(windows, [tuple(s) for s in data.get("trained", [])])
-    reserved = _within(windows, data.get("commissioning", []))
-    trained &= ~reserved
+    learned = [tuple(s) for s in data.get("commissioning", [])]
+    trained &= ~overlaps(windows, learned)
     candidates = windows.take(kept & ~trained)
     note = ""
     if (trained & kept).any():
@@ -61,7 +61,7 @@ def select(
         rows = commissioning_rows(candidates, commission, seconds)
         source = candidates.take(rows)
         rest[rows] = False
-    rest &= ~_within(candidates, data.get("commissioning", []))
+    rest &= ~np.isin(candidates.group, windows.group[overlaps(windows, learned)])
     if not rest.any():
         raise InvalidInputError("every window left makes the baseline; nothing is left to score")
     return Selection(candidates.take(rest), source, windows.take(trained), note)
@@ -118,11 +118,3 @@ def _same(value: Any, wanted: str) -> bool:
         return float(value) == float(wanted)
     except (TypeError, ValueError):
         return value is not None and str(value) == wanted
-
-
-def _within(windows: WindowSet, spans: list[list[float]]) -> NDArray[np.bool_]:
-    middle = np.array([(w.start + w.end) / 2 for w in windows.windows])
-    inside = np.zeros(len(windows), bool)
-    for start, end in spans:
-        inside |= (middle >= start) & (middle <= end)
-    return inside

@@ -14,7 +14,7 @@ from gnn_service.training.splits import Split
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """The parts of one machine's windows. ``healthy`` is what baselines are learned from in training."""
+    """The parts of one machine's windows, groups whole. ``healthy`` is what baselines are learned from in training."""
 
     train: WindowSet
     validation: WindowSet
@@ -23,20 +23,23 @@ class Partition:
 
 
 def partition(windows: WindowSet, split: Split, commissioning: NDArray[np.int64] | None = None) -> Partition:
-    """Cut windows as a split says; rows of ``commissioning`` make baselines and are neither trained on nor scored."""
-    part = split.part_of(windows.group)
+    """Cut windows as a split says. Baselines are learned from the training part and from the rows ``commissioning``.
+
+    Groups of which a row is learned from so are set aside whole: they are not trained on, validated on or scored.
+    """
     reserved = np.zeros(len(windows), bool)
     if commissioning is not None:
         reserved[commissioning] = True
+    part = np.where(np.isin(windows.group, windows.group[reserved]), "", split.part_of(windows.group))
     for name in ("train", "validation"):
-        if not ((part == name) & ~reserved).any():
+        if not (part == name).any():
             raise InvalidInputError(
                 f"split {split.name} leaves no window for {name}; give more groups", where=split.name
             )
     return Partition(
-        train=windows.take((part == "train") & ~reserved),
-        validation=windows.take((part == "validation") & ~reserved),
-        test=windows.take((part == "test") & ~reserved),
+        train=windows.take(part == "train"),
+        validation=windows.take(part == "validation"),
+        test=windows.take(part == "test"),
         healthy=windows.take((part == "train") | reserved),
     )
 

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,8 @@ def train(
 ) -> Trained:
     """Split by whole groups, train, and score the held-out groups once.
 
+    Groups with cycles that make a baseline are set aside first: they are neither trained on nor held out.
+
     What ``initial`` was trained on stays trained on: its groups are never held out.
     The run folder under ``settings.runs_dir`` is named after data, splits and recipe; with ``resume`` a run that was
     killed goes on from its last epoch. Raises InvalidInputError when there are too few groups.
@@ -119,17 +121,17 @@ def _partitions(
                 f"the recording of {windows.machine.id} has no truth; there is nothing to learn from"
             )
         reserved = reserved_for_commissioning(windows, settings.commissioning_cycles)
-        keep = tuple(np.unique(windows.group[reserved]).tolist())
+        aside = np.unique(windows.group[reserved]).tolist()
+        rest = ~np.isin(windows.group, aside)
         split = train_validation_test(
-            windows.group, windows.level_table(), fractions, settings.seed, keep, name=windows.machine.id
-        )
-        cycles = tuple(str(windows.windows[k].cycle) for k in reserved)
+            windows.group[rest], windows.level_table()[rest], fractions, settings.seed, name=windows.machine.id
+        ).setting_aside(aside, [str(windows.windows[k].cycle) for k in reserved])
         before = set(windows.group[overlaps(windows, _trained_before(initial, windows))].tolist())
         held_out = tuple(group for group in split.test if group not in before)
         if not held_out:
             raise InvalidInputError("the bundle to start from was trained on all groups; none is left to hold out")
         learned = (*split.train, *(group for group in split.test if group in before))
-        splits.append(Split(split.name, learned, split.validation, held_out, cycles))
+        splits.append(replace(split, train=learned, test=held_out))
         parts.append(partition(windows, splits[-1], reserved))
     return splits, parts
 
@@ -139,17 +141,13 @@ def _data_facts(
 ) -> dict[str, Any]:
     """What a bundle says about its data, and the stretches of time it was trained on."""
     learned = part.train.join(part.validation)
-    starts = {w.start for w in (*part.train.windows, *part.validation.windows, *part.test.windows)}
-    reserved = windows.take(np.array([w.start not in starts for w in windows.windows]))
+    trained = {w.start for w in part.train.windows}
+    reserved = part.healthy.take(np.array([w.start not in trained for w in part.healthy.windows]))
+    parts = {"train": len(part.train), "validation": len(part.validation), "held_out": len(part.test)}
     return {
         **{key: info[key] for key in ("source", "licence", "attribution", "citation") if key in info},
         "sha256": digest,
-        "windows": {
-            "train": len(part.train),
-            "validation": len(part.validation),
-            "held_out": len(part.test),
-            "too_short": windows.too_short,
-        },
+        "windows": {**parts, "set_aside": len(windows) - sum(parts.values()), "too_short": windows.too_short},
         "trained": sorted({*stretches(learned), *before}),
         "commissioning": stretches(reserved) if len(reserved) else [],
     }

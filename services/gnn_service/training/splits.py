@@ -9,7 +9,7 @@ at once, with the additional promise that training sees every level that can be 
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -27,8 +27,9 @@ PARTS: Final = ("train", "validation", "test")
 class Split:
     """Group ids of each part, sorted; no id in two parts.
 
-    ``commissioning`` holds the ids of single windows (cycles), not groups: those that made the baseline, which are
-    not scored wherever they lie.
+    ``commissioning`` holds the ids of single windows (cycles), not groups: those that made a baseline, which are not
+    scored wherever they lie. ``set_aside`` holds the groups that are in no part, because something is learned from
+    such cycles of theirs.
     """
 
     name: str
@@ -36,11 +37,12 @@ class Split:
     validation: tuple[str, ...]
     test: tuple[str, ...]
     commissioning: tuple[str, ...] = ()
+    set_aside: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for part in (*PARTS, "commissioning"):
+        for part in (*PARTS, "commissioning", "set_aside"):
             object.__setattr__(self, part, tuple(sorted(str(group) for group in getattr(self, part))))
-        seen = (*self.train, *self.validation, *self.test)
+        seen = (*self.train, *self.validation, *self.test, *self.set_aside)
         if len(set(seen)) != len(seen):
             twice = sorted({group for group in seen if seen.count(group) > 1})
             raise InvalidInputError(
@@ -52,14 +54,20 @@ class Split:
         where = {group: part for part in PARTS for group in getattr(self, part)}
         return np.array([where.get(str(group), "") for group in groups], dtype=np.str_)
 
+    def setting_aside(self, groups: Collection[str], commissioning: Collection[str] = ()) -> "Split":
+        """The split with these groups in no part, whole, and the windows among them that make the baseline."""
+        parts = {part: tuple(g for g in getattr(self, part) if g not in groups) for part in PARTS}
+        return replace(self, **parts, set_aside=(*self.set_aside, *groups), commissioning=tuple(commissioning))
+
     def to_json(self) -> dict[str, Any]:
-        """JSON-able, lists of ids in sorted order."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        """JSON-able, lists of ids in sorted order; ``set_aside`` where there are any."""
+        lists = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: value for key, value in lists.items() if key != "set_aside" or value}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """The inverse of ``to_json``; raises InvalidInputError where the document is not one."""
-        ids = {part: document.get(part, []) for part in (*PARTS, "commissioning")}
+        ids = {part: document.get(part, []) for part in (*PARTS, "commissioning", "set_aside")}
         if not isinstance(document.get("name"), str) or not all(isinstance(value, list) for value in ids.values()):
             raise InvalidInputError("a split needs a name and lists of group ids; write it with write_splits")
         return cls(document["name"], **{part: tuple(value) for part, value in ids.items()})
@@ -169,24 +177,19 @@ def train_validation_test(
     labels: NDArray[np.integer[Any]],
     fractions: tuple[float, float, float],
     seed: int,
-    keep_in_test: Collection[str] = (),
     *,
     name: str = "train-validation-test",
 ) -> Split:
     """One split in the given fractions of windows (train, validation, test; each above 0, sum 1).
 
-    ``groups`` (N,), ``labels`` (N, tasks), negative = not known. Groups in ``keep_in_test`` are tested whatever the
-    balance says. Every level found outside of them occurs in training.
+    ``groups`` (N,), ``labels`` (N, tasks), negative = not known. Every level occurs in training.
     """
     if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
         raise InvalidInputError(f"fractions {fractions} must each be above 0 and sum to 1")
     names, counts = _tally(groups, labels)
-    if missing := sorted(set(keep_in_test) - set(names.tolist())):
-        raise InvalidInputError(f"group {missing[0]!r} is to be kept in the test part but is not among the groups")
     if len(names) < 3:
         raise InvalidInputError(f"{len(names)} groups cannot fill three parts; at least 3 are needed")
-    fixed = np.where(np.isin(names, list(keep_in_test)), PARTS.index("test"), -1)
-    part = _assign(counts, np.array(fractions), np.random.default_rng([seed, 3]), fixed=fixed, train_part=0)
+    part = _assign(counts, np.array(fractions), np.random.default_rng([seed, 3]), train_part=0)
     return Split(name, *(tuple(names[part == index]) for index in range(3)))
 
 
@@ -232,19 +235,17 @@ def _assign(
     shares: NDArray[np.float64],
     rng: np.random.Generator,
     *,
-    fixed: NDArray[np.integer[Any]] | None = None,
     train_part: int | None = None,
 ) -> NDArray[np.intp]:
     """The part of each group (G,): the best balanced of some seeded greedy passes that keep every promise.
 
-    With ``train_part`` every level outside the fixed groups occurs in that part. Without, parts are folds: no
+    With ``train_part`` every level occurs in that part. Without, parts are folds: no
     level that has two groups or more lies in one fold alone.
     """
-    pinned = np.full(len(counts), -1) if fixed is None else fixed
     counts = counts[:, counts.any(0)]
     best: tuple[float, NDArray[np.intp]] | None = None
     for _ in range(RESTARTS):
-        part = _greedy(counts, shares, rng, pinned, train_part)
+        part = _greedy(counts, shares, rng, train_part)
         if part is None or len(np.unique(part)) < len(shares):
             continue
         cost = float(_imbalance(_filled(counts, part, len(shares)), counts.sum(0), shares).sum())
@@ -262,18 +263,17 @@ def _greedy(
     counts: NDArray[np.int64],
     shares: NDArray[np.float64],
     rng: np.random.Generator,
-    pinned: NDArray[np.integer[Any]],
     train_part: int | None,
 ) -> NDArray[np.intp] | None:
     """Place groups one by one, those with rare levels first, each where it unbalances least; None on a dead end."""
     total = counts.sum(0)
     present = counts > 0
-    part = pinned.astype(np.intp)
+    part = np.full(len(counts), -1, np.intp)
     rarity = (counts / total).max(1)
     shuffled = rng.permutation(len(counts))
     order = shuffled[np.argsort(-rarity[shuffled], kind="stable")]
     filled = _filled(counts, part, len(shares))
-    for group in order[part[order] < 0]:
+    for group in order:
         allowed = _allowed(present, part, group, len(shares), train_part)
         if not allowed.any():
             return None
@@ -282,7 +282,7 @@ def _greedy(
         part[group] = chosen
         filled[chosen] += counts[group]
     for empty in sorted(set(range(len(shares))) - set(part.tolist())):
-        _lend(present, counts[:, -1], part, pinned, empty, train_part)
+        _lend(present, counts[:, -1], part, empty, train_part)
     return part
 
 
@@ -290,12 +290,11 @@ def _lend(
     present: NDArray[np.bool_],
     sizes: NDArray[np.int64],
     part: NDArray[np.intp],
-    pinned: NDArray[np.integer[Any]],
     empty: int,
     train_part: int | None,
 ) -> None:
     """Give an empty part the smallest group that its part can spare; few and large groups need it."""
-    spare = (pinned < 0) & (np.bincount(part)[part] > 1)
+    spare = np.bincount(part)[part] > 1
     if train_part is not None:
         held = present[part == train_part].sum(0)
         spare &= (part != train_part) | ~(present & (held == 1)).any(1)

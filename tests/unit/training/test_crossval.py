@@ -71,16 +71,21 @@ def test_every_group_is_scored_once_by_a_model_that_was_not_trained_on_it(traine
     assert {row.kind for row in found.rows if row.predictor == "fused"} == {Kind.OURS}
 
 
-def test_commissioning_cycles_of_folds_are_neither_trained_on_nor_scored(trained_on):
+def test_groups_with_commissioning_cycles_of_folds_are_neither_trained_on_nor_scored(trained_on):
     windows = rig_windows()
     found = crossval(windows, folds(windows), replace(OPTIONS, commission=10))
-    reserved = cycles(windows.take(commissioning_rows(windows, 10)))
-    assert len(reserved) == 10
+    rows = commissioning_rows(windows, 10)
+    reserved, groups = cycles(windows.take(rows)), set(windows.group[rows].tolist())
+    assert (len(reserved), len(groups)) == (10, 4)
     for part in trained_on:
         for each in (part.train, part.validation, part.test):
-            assert not cycles(each) & reserved
+            assert not set(each.group.tolist()) & groups
+        assert reserved <= cycles(part.healthy)
     for row in found.rows:
-        assert sorted(row.cycles.tolist()) == sorted(cycles(windows) - reserved)
+        assert sorted(row.cycles.tolist()) == sorted(cycles(windows.take(~np.isin(windows.group, sorted(groups)))))
+    assert [set(split.set_aside) for split in found.splits] == [groups] * 2
+    for split in found.splits:
+        assert not groups & {*split.train, *split.validation, *split.test}
     assert [set(split.commissioning) for split in found.splits] == [{str(c) for c in reserved}] * 2
 
 

@@ -24,14 +24,16 @@ def test_parts_hold_the_groups_of_the_split_and_nothing_twice():
     assert starts(parts.healthy) == starts(parts.train)
 
 
-def test_commissioning_cycles_are_in_no_part_and_make_baselines():
+def test_groups_with_commissioning_cycles_are_in_no_part_and_the_cycles_make_baselines():
     windows = rig_windows()
     reserved = reserved_for_commissioning(windows, 5)
     parts = partition(windows, rig_split(), reserved)
-    kept = starts(windows.take(reserved))
+    kept, groups = starts(windows.take(reserved)), set(windows.group[reserved].tolist())
     assert len(kept) == 10
+    assert len(groups) == 4
     for part in (parts.train, parts.validation, parts.test):
-        assert not starts(part) & kept
+        assert not set(part.group.tolist()) & groups
+    assert sum(len(part) for part in (parts.train, parts.validation, parts.test)) == 96 - 4 * 4
     assert starts(parts.healthy) == starts(parts.train) | kept
 
 

@@ -48,6 +48,17 @@ def test_the_hash_of_a_known_split_stays_the_same_over_versions() -> None:
     assert split.sha256 == "4218ac610bec6a92dd9ed8209b37940287875751c0a83300e1a26c6a9d8e0b06"
 
 
+def test_groups_set_aside_are_in_no_part_and_listed_beside_them() -> None:
+    split = Split("s", train=("a", "b"), validation=("c",), test=("d", "e")).setting_aside(["b", "d", "z"], ["7"])
+    assert (split.train, split.validation, split.test) == (("a",), ("c",), ("e",))
+    assert (split.set_aside, split.commissioning) == (("b", "d", "z"), ("7",))
+    assert split.part_of(np.array(["a", "b", "d"])).tolist() == ["train", "", ""]
+    assert split.to_json()["set_aside"] == ["b", "d", "z"]
+    assert Split.from_json(split.to_json()) == split
+    with pytest.raises(InvalidInputError, match="'a' is in more than one part"):
+        Split("s", train=("a",), validation=(), test=(), set_aside=("a",))
+
+
 def test_splits_survive_the_file(tmp_path: Path) -> None:
     splits = group_folds(GROUPS, LABELS, 4, seed=1)
     digest = write_splits(tmp_path / "splits.json", splits)
@@ -161,28 +172,17 @@ def test_holding_out_needs_a_value_for_each_window() -> None:
         hold_out(np.zeros(3), np.array(["a", "a", "b", "b"]))
 
 
-def test_groups_kept_in_test_are_tested_and_training_has_every_other_level() -> None:
-    kept = ("block-38", "block-3")
-    split = train_validation_test(GROUPS, LABELS, (0.7, 0.15, 0.15), seed=0, keep_in_test=kept)
-    assert set(kept) <= set(split.test)
+def test_three_parts_have_their_shares_and_training_has_every_level() -> None:
+    split = train_validation_test(GROUPS, LABELS, (0.7, 0.15, 0.15), seed=0)
     assert 1 in LABELS[windows(split.train), 2]
     assert abs(windows(split.train).mean() - 0.7) < 0.04
     assert abs(windows(split.test).mean() - 0.15) < 0.04
 
 
-@pytest.mark.parametrize(
-    ("fractions", "kept", "message"),
-    [
-        ((0.7, 0.2, 0.2), (), "sum to 1"),
-        ((1.0, 0.0, 0.0), (), "above 0"),
-        ((0.7, 0.15, 0.15), ("nobody",), "'nobody' is to be kept"),
-    ],
-)
-def test_fractions_and_kept_groups_are_checked(
-    fractions: tuple[float, float, float], kept: tuple[str, ...], message: str
-) -> None:
+@pytest.mark.parametrize(("fractions", "message"), [((0.7, 0.2, 0.2), "sum to 1"), ((1.0, 0.0, 0.0), "above 0")])
+def test_fractions_are_checked(fractions: tuple[float, float, float], message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
-        train_validation_test(GROUPS, LABELS, fractions, seed=0, keep_in_test=kept)
+        train_validation_test(GROUPS, LABELS, fractions, seed=0)
 
 
 def test_two_groups_cannot_fill_three_parts() -> None:
