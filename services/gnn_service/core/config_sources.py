@@ -140,6 +140,8 @@ def _read(path: Path, source: Callable[[], PydanticBaseSettingsSource]) -> Pydan
         return source()
     except tomllib.TOMLDecodeError as error:
         msg = f"{path} is not TOML: {error}"
+    except RecursionError:
+        msg = f"{path} is nested too deeply"
     except UnicodeDecodeError:
         msg = f"{path} is not UTF-8 text, or has a file that is not"
     except (OSError, SettingsError) as error:

@@ -77,7 +77,7 @@ def _decoded(document: str | bytes | Mapping[str, Any]) -> Any:
     except ValueError as error:
         raise InvalidMachineError(f"this is no JSON: {error}") from error
     except RecursionError as error:
-        raise InvalidMachineError("this is no JSON that is read here: it is nested too deeply") from error
+        raise InvalidMachineError("this is nested too deeply for a description") from error
 
 
 def _refusal(findings: list[Finding]) -> InvalidMachineError:

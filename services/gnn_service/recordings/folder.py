@@ -178,6 +178,8 @@ def _read_info(path: Path) -> dict[str, Any]:
         info = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InvalidRecordingError(f"this is no JSON: {error}", where=path.name) from error
+    except RecursionError as error:
+        raise InvalidRecordingError("this is nested too deeply", where=path.name) from error
     if not isinstance(info, dict):
         raise InvalidRecordingError("must hold one JSON object", where=path.name)
     return info

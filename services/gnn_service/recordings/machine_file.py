@@ -33,6 +33,8 @@ def read_document(source: Path | str, *, name: str | None = None) -> dict[str, A
         raise InvalidMachineError(f"this is no TOML: {error}", where=path.name) from error
     except ValueError as error:
         raise InvalidMachineError(f"this is no JSON: {error}", where=path.name) from error
+    except RecursionError as error:
+        raise InvalidMachineError("this is nested too deeply for a description", where=path.name) from error
     if not isinstance(document, dict):
         raise InvalidMachineError("must hold one JSON object", where=path.name)
     return document

@@ -62,6 +62,8 @@ def test_new_reads_the_header_of_a_csv(here, capsys, separator):
         (["check", "empty.toml"], 1, "empty.toml: this file is empty"),
         (["check", "broken.toml"], 1, "broken.toml: this is no TOML"),
         (["check", "broken.json"], 1, "broken.json: this is no JSON"),
+        (["check", "deep.json"], 1, "deep.json: this is nested too deeply"),
+        (["check", "deep.toml"], 1, "deep.toml: this is nested too deeply"),
         (["show", "excuvator"], 1, "there is: uci-hydraulic-rig"),
         (["show", "broken.json"], 1, "broken.json: this is no JSON"),
     ],
@@ -73,6 +75,8 @@ def test_what_goes_wrong_is_one_line(here, capsys, arguments, status, words):
         "there.toml": "x",
         "broken.toml": "a =",
         "broken.json": "{",
+        "deep.json": "[" * 100_000,
+        "deep.toml": "a = " + "[" * 20_000,
     }.items():
         (here / name).write_text(text)
     assert main(["machine", *arguments]) == status

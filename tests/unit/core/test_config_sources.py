@@ -200,7 +200,12 @@ def test_the_environment_may_name_other_files(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "content, words",
-    [(b"[api\nport = 1", "gnn-service.toml is not TOML: "), (b"[api]\nhost = '\xff'", "gnn-service.toml is not UTF-8")],
+    [
+        (b"a = " + b"[" * 20_000, "gnn-service.toml is nested too deeply"),
+        (b"[api\nport = 1", "gnn-service.toml is not TOML: "),
+        (b"[api]\nhost = '\xff'", "gnn-service.toml is not UTF-8"),
+    ],
+    ids=["nested", "no TOML", "no UTF-8"],
 )
 def test_a_file_that_cannot_be_parsed_is_named(content, words, working_directory):
     (working_directory / "gnn-service.toml").write_bytes(content)

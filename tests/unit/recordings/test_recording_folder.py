@@ -290,6 +290,14 @@ BAD = {
         machine_change(["sensors", 0, "unit"], "Cel"),
         "machine.json: sensors[0].unit: sensor P1: 'Cel' is no unit of pressure; use one such as 'bar'",
     ),
+    "machine too deep": (
+        lambda f: (f / "machine.json").write_text("[" * 100_000),
+        "machine.json: this is nested too deeply for a description",
+    ),
+    "provenance too deep": (
+        lambda f: (f / "recording.json").write_text('{"a":' * 100_000),
+        "recording.json: this is nested too deeply",
+    ),
     "provenance no json": (lambda f: (f / "recording.json").write_text("["), "recording.json: this is no JSON"),
     "provenance no object": (lambda f: (f / "recording.json").write_text("[]"), "must hold one JSON object"),
     "truth of a stranger": (
