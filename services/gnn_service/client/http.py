@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from gnn_service import __version__
 from gnn_service.client.errors import error_of
 from gnn_service.client.payload import machine_value, window_value
-from gnn_service.core.errors import DeadlineExceededError, GnnServiceError, UnavailableError
+from gnn_service.core.errors import DeadlineExceededError, GnnServiceError, InvalidInputError, UnavailableError
 from gnn_service.domain.diagnosis import Diagnosis
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.window import Window
@@ -27,7 +27,8 @@ class Client:
 
     A call ends within ``timeout_s`` seconds, retries included. It is repeated only where the service says that it
     could not begin (503 with Retry-After), at most ``attempts`` times. Errors are those of `core.errors`, as the
-    service raised them; `UnavailableError` where the service cannot be reached.
+    service raised them; `UnavailableError` where the service cannot be reached, `InvalidInputError` for a ``base_url``
+    that is none.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class Client:
         self._timeout_s = timeout_s
         self._attempts = attempts
         self._http = httpx2.AsyncClient(
-            base_url=self._url,
+            base_url=_checked(self._url),
             timeout=httpx2.Timeout(timeout_s),
             limits=httpx2.Limits(max_connections=connections),
             headers={"user-agent": f"gnn-service-client/{__version__}", "accept": "application/json"},
@@ -140,6 +141,8 @@ class Client:
         except httpx2.TransportError as error:
             reason = str(error) or type(error).__name__
             raise UnavailableError(f"cannot reach {self._url}: {reason}; is the service running?") from error
+        except httpx2.RequestError as error:
+            raise GnnServiceError(f"{self._url}{path} answered what cannot be read: {error}") from error
 
     async def _attempt(
         self, method: str, path: str, content: bytes | None, attempts: int, deadline: asyncio.Timeout
@@ -157,6 +160,18 @@ class Client:
                 raise error
             await asyncio.sleep(wait_s)
         raise AssertionError  # the last attempt has returned or raised
+
+
+def _checked(url: str) -> httpx2.URL:
+    """The address of a service; InvalidInputError for one that is none."""
+    hint = "give one such as http://127.0.0.1:8000"
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise InvalidInputError(f"{url!r} is no address: {error}; {hint}") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise InvalidInputError(f"{url!r} is no address of a service; {hint}")
+    return parsed
 
 
 def _left_s(deadline: asyncio.Timeout) -> float:

@@ -15,8 +15,8 @@ class SyncClient:
     """`Client` with calls that block. Use it as a context manager, from one thread, outside any event loop."""
 
     def __init__(self, base_url: str, *, timeout_s: float = 30.0, attempts: int = 3) -> None:
-        self._runner = asyncio.Runner()
         self._client = Client(base_url, timeout_s=timeout_s, attempts=attempts)
+        self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:
         return self

@@ -129,6 +129,28 @@ async def test_an_answer_of_something_else_says_so():
             await service.status()
 
 
+async def test_an_answer_that_is_not_packed_as_it_says_is_an_error_of_ours():
+    def answer(_: httpx2.Request) -> httpx2.Response:
+        stream = httpx2.ByteStream(b"this is no gzip")
+        return httpx2.Response(200, headers={"content-encoding": "gzip"}, stream=stream)
+
+    async with client(answer) as service:
+        with pytest.raises(GnnServiceError, match="/v1/status answered what cannot be read"):
+            await service.status()
+        with pytest.raises(GnnServiceError, match="cannot be read"):
+            await service.ready()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:8000", "localhost", "ftp://x", "http://", "http://[::1", "http://x:port"]
+)
+def test_what_is_no_address_is_refused_at_once(url: str):
+    with pytest.raises(InvalidInputError, match="no address"):
+        Client(url)
+    with pytest.raises(InvalidInputError, match="such as http"):
+        SyncClient(url)
+
+
 class Flaky:
     """Fails so often, then answers."""
 
