@@ -39,7 +39,7 @@ def print_json(value: Any) -> None:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """A progress display on stderr, silent when stderr is no terminal."""
+    """A progress display on stderr, and nothing at all when stderr is no terminal."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -47,5 +47,9 @@ def progress() -> Iterator[Progress]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as shown:
+    shown = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+    if shown.disable:
+        yield shown  # not entered: before rich 14.3 that printed an empty line
+        return
+    with shown:
         yield shown

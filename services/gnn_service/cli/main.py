@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from gnn_service import __version__
 from gnn_service.core.errors import GnnServiceError
 
+_OF_TRAIN = frozenset({"aeon", "matplotlib", "onnx", "onnxscript", "scipy", "sklearn", "torch", "torch_geometric"})
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 # name -> (module that holds `app`, one line for --help)
@@ -98,11 +99,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("gnn_service"):
+        package = (error.name or "").partition(".")[0]
+        if package in {"", "gnn_service"}:
             raise
-        return _complain(
-            f"this command needs {error.name}: install the extra with pip install 'gnn-service[train]'", FAILED
-        )
+        wanted = "the extra with pip install 'gnn-service[train]'" if package in _OF_TRAIN else "it with pip"
+        return _complain(f"this command needs {package}: install {wanted}", FAILED)
     except OSError as error:
         return _complain(str(error), FAILED)
     return result if isinstance(result, int) else DONE

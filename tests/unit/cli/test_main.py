@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import tomllib
 import types
+from pathlib import Path
 
 import pytest
 import typer
@@ -93,6 +95,8 @@ def _raise(error: BaseException):
         ),
         (PermissionError(13, "Permission denied", "/x"), 1, "Permission denied: '/x'"),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 1, "gnn-service[train]"),
+        (ModuleNotFoundError("No module named 'sklearn'", name="sklearn.svm"), 1, "needs sklearn: install the extra"),
+        (ModuleNotFoundError("No module named 'rich'", name="rich"), 1, "needs rich: install it with pip"),
     ],
 )
 def test_a_failure_is_one_line_on_stderr_and_status_1(
@@ -104,6 +108,13 @@ def test_a_failure_is_one_line_on_stderr_and_status_1(
     assert captured.err.count("\n") == 1
     assert captured.err.startswith("gnn-service: ")
     assert said in captured.err
+
+
+def test_the_extra_is_named_for_its_own_packages_alone(root: Path):
+    extra = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]["train"]
+    imported = {"scikit-learn": "sklearn"}
+    names = {line.partition(">")[0] for line in extra}
+    assert {imported.get(name, name.replace("-", "_")) for name in names} == shell._OF_TRAIN
 
 
 def test_ctrl_c_is_status_130(command: typer.Typer):
