@@ -95,10 +95,26 @@ def test_with_a_baseline_of_the_machine_they_also_see_deviations_from_it(seen):
     assert told == [f"{name}, pump" for name in names]
     commissioned = seen[-1]
     count = len(VISIBLE)
-    raw, deviation = commissioned.test[:, :count], commissioned.test[:, count:]
-    assert np.array_equal(raw, part.test.grids[:, VISIBLE])
-    assert np.allclose(deviation, raw - centre[VISIBLE])
-    assert commissioned.x.shape[1] == 2 * count
+    learned = np.concatenate([part.train.grids, part.validation.grids])
+    # Both regimes are scored, so one centre serves all windows, those learned from like those answered for.
+    for given, grids in ((commissioned.test, part.test.grids), (commissioned.x, learned)):
+        assert np.array_equal(given[:, :count], grids[:, VISIBLE])
+        assert np.allclose(given[:, count:], (grids - centre)[:, VISIBLE])
+
+
+def test_of_a_regime_held_out_they_see_deviations_from_the_own_regime_as_they_did_in_training(seen):
+    fouled = rig_windows().column("cooler") == 3
+    known, held_out = rig_windows().take(~fouled), rig_windows().take(fouled)
+    half = np.arange(len(known)) < 24
+    part = Partition(known.take(half), known.take(~half), held_out, known.take(half))
+    healthy = held_out.take(held_out.healthy(frozenset({"cooler_fouling"})) & held_out.settled)
+    centre = robust_centre(healthy.machine, healthy.grids)[0]
+    mode = next(m for m in held_out.machine.failure_modes if m.id == "pump_internal_leakage")
+    list(rival_rows(part, [mode], centre, fold="f", seed=0))
+    filter_pressure = len(VISIBLE) + VISIBLE.index(rig_windows().machine.sensor_ids.index("PS5"))
+    for given in (seen[-1].x, seen[-1].test):
+        assert np.abs(given[:, filter_pressure].mean(-1)).max() < 0.1
+    assert np.allclose(seen[-1].test[:, len(VISIBLE) :], (held_out.grids - centre)[:, VISIBLE])
 
 
 def mean_of(deviation: np.ndarray, sensor: str) -> np.ndarray:
