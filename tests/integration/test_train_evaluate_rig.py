@@ -14,6 +14,7 @@ import pytest
 
 from gnn_service.cli import main as shell
 from gnn_service.core.config import load_settings
+from gnn_service.core.errors import InvalidInputError
 from gnn_service.model.bundle import Bundle
 from gnn_service.recordings.folder import read_recording, write_recording
 from gnn_service.training import crossval, fit, loop, run
@@ -291,6 +292,28 @@ def test_two_failure_modes_of_one_component_are_trained_and_scored_each_by_itsel
     status, out, err = workplace.command(capsys, "bundle", "show", made)
     assert status == 0, err
     assert "pump.pump_cavitation" in out
+
+
+@pytest.mark.parametrize(
+    "given, made",
+    [
+        (("--hold-out", "cooler", "--baselines"), True),
+        (("--hold-out", "cooler", "--baselines", "--no-ablations"), False),
+        (("--hold-out", "cooler"), False),
+        (("--folds", "2", "--baselines"), False),
+        (("--folds", "2", "--ablations"), True),
+    ],
+)
+def test_baselines_of_a_value_held_out_bring_the_ablations_with_them(workplace, capsys, monkeypatch, given, made):
+    options: list[Options] = []
+
+    def stop(windows, splits, chosen, say):
+        options.append(chosen)
+        raise InvalidInputError("seen enough")
+
+    monkeypatch.setattr(crossval, "crossval", stop)
+    assert "seen enough" in workplace.command(capsys, "crossval", workplace.recording, *given)[2]
+    assert [each.ablations for each in options] == [made]
 
 
 def test_a_recording_without_truth_cannot_be_learned_from(workplace, capsys):

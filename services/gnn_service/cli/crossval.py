@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from gnn_service.cli.selection import (
     ONLY_HELP,
     claimed_folder,
     filtered,
-    load_sets,
+    load_one,
     parse_commission,
     parse_only,
     print_scores,
@@ -20,6 +20,7 @@ from gnn_service.cli.selection import (
 )
 
 if TYPE_CHECKING:
+    from gnn_service.training.crossval import Found
     from gnn_service.training.dataset import WindowSet
     from gnn_service.training.loop import Recipe
     from gnn_service.training.results import Report
@@ -38,8 +39,13 @@ def crossval(
     commission: Annotated[str | None, typer.Option(help=COMMISSION_HELP)] = None,
     baselines: Annotated[bool, typer.Option("--baselines", help="Also majority, random forest, MiniRocket.")] = False,
     ablations: Annotated[
-        bool, typer.Option("--ablations", help="Also without virtual sensors, edges; shuffled edges.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            help="Also without virtual sensors, edges, both; shuffled edges. By itself with both of "
+            "--hold-out and --baselines.",
+            show_default=False,
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Trainings with different seeds.")] = 1,
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training windows, at most.")] = None,
     only: Annotated[list[str] | None, typer.Option("--only", help=ONLY_HELP)] = None,
@@ -53,12 +59,13 @@ def crossval(
     if (folds is None) == (hold_out is None):
         raise typer.BadParameter("give one of them", param_hint="--folds, --hold-out")
     from gnn_service.training import crossval as cv
-    from gnn_service.training.scoring import anomaly_scores
 
     cycles, seconds = parse_commission(commission)
     recipe = _recipe(epochs)
-    windows = _one_machine(recordings, parse_only(only or ()))
+    windows = filtered(load_one(recordings), parse_only(only or ()))
     workers = os.cpu_count() or 1
+    if ablations is None:
+        ablations = baselines and hold_out is not None
     options = cv.Options(recipe, seeds, cycles, seconds, hold_out is not None, baselines, ablations, workers)
     protocol = f"each {hold_out} held out" if hold_out else f"{folds} folds"
     protocol += ", whole groups" + (f", commissioned with {commission}" if commission else "")
@@ -66,13 +73,7 @@ def crossval(
         with shown_progress() as say:
             found = cv.crossval(windows, _splits(windows, folds, hold_out, recipe.seed), options, say)
         report = found.report(windows, protocol)
-        extra = {
-            "anomaly": anomaly_scores(found.asked),
-            "rul": None,
-            "split_sha256": report.split_hash,
-            "too_short": windows.too_short,
-        }
-        print_scores(report, extra, as_json)
+        print_scores(report, _beside(found, report, windows), as_json)
         if folder is not None:
             _write(folder, report, found.splits)
     if report_dir is not None and not as_json:
@@ -89,15 +90,6 @@ def _recipe(epochs: int | None) -> "Recipe":
     return recipe_from(settings, devices.resolve(settings.device, "torch", where="training.device"))
 
 
-def _one_machine(recordings: list[Path], only: dict[str, str]) -> "WindowSet":
-    from gnn_service.core.errors import InvalidInputError
-
-    _, sets = load_sets(recordings)
-    if len(sets) != 1:
-        raise InvalidInputError(f"these recordings are of {len(sets)} machines; cross-validate one machine at a time")
-    return filtered(sets[0], only)
-
-
 def _splits(windows: "WindowSet", folds: int | None, hold_out: str | None, seed: int) -> "list[Split]":
     from gnn_service.training import splits as cut
 
@@ -105,6 +97,20 @@ def _splits(windows: "WindowSet", folds: int | None, hold_out: str | None, seed:
     if hold_out is None:
         return cut.group_folds(windows.group, labels, folds or 0, seed)
     return cut.hold_out(windows.column(hold_out), windows.group, labels=labels, key=hold_out, seed=seed)
+
+
+def _beside(found: "Found", report: "Report", windows: "WindowSet") -> dict[str, Any]:
+    """What JSON holds beside the scores."""
+    from gnn_service.training.scoring import anomaly_scores
+
+    return {
+        "anomaly": anomaly_scores(found.asked),
+        "rul": None,
+        "split_sha256": report.split_hash,
+        "too_short": windows.too_short,
+        "support": found.support,
+        "unknown": found.unknown,
+    }
 
 
 def _write(folder: Path, report: "Report", splits: "list[Split]") -> None:

@@ -11,7 +11,7 @@ from gnn_service.cli.selection import (
     COMMISSION_HELP,
     ONLY_HELP,
     claimed_folder,
-    load_sets,
+    load_one,
     note,
     parse_commission,
     parse_only,
@@ -38,20 +38,16 @@ def evaluate(
     same path as in the service.
     """
     from gnn_service.core.config import load_settings
-    from gnn_service.core.errors import InvalidInputError
     from gnn_service.inference.diagnoser import Diagnoser
     from gnn_service.model.bundle import Bundle
     from gnn_service.training import evaluate as scoring
     from gnn_service.training.report import write_report
-    from gnn_service.training.results import TOO_SHORT, Report
+    from gnn_service.training.results import Report
     from gnn_service.training.scoring import anomaly_scores
 
     settings, loaded = load_settings(), Bundle.load(bundle)
     cycles, seconds = parse_commission(commission)
-    _, sets = load_sets(recordings)
-    if len(sets) != 1:
-        raise InvalidInputError(f"these recordings are of {len(sets)} machines; score one machine at a time")
-    selection = scoring.select(loaded, sets[0], parse_only(only or ()), cycles, seconds)
+    selection = scoring.select(loaded, load_one(recordings), parse_only(only or ()), cycles, seconds)
     note(selection.note)
 
     async def score() -> scoring.Scored:
@@ -66,14 +62,14 @@ def evaluate(
                 rows = [*rows, *scoring.rival_rows_of(selection, lambda name: say(name, 0, 0))]
         title = f"bundle {loaded.version} on {selection.scored.machine.id}"
         protocol = "groups the bundle has not seen" + (f", commissioned with {commission}" if commission else "")
-        facts = {TOO_SHORT: str(sets[0].too_short)}
+        facts = scoring.facts_of(asked, rows)
         report = Report(title, protocol, loaded.manifest["split_sha256"], tuple(rows), facts=facts)
         extra = {
             "anomaly": anomaly_scores([asked]),
             "rul": None,
             "bundle": loaded.version,
             "note": selection.note,
-            "too_short": sets[0].too_short,
+            "too_short": selection.scored.too_short,
         }
         print_scores(report, extra, as_json)
         if folder is not None:

@@ -66,6 +66,16 @@ def load_sets(paths: list[Path]) -> tuple[list["Recording"], list["WindowSet"]]:
     return recordings, list(sets.values())
 
 
+def load_one(paths: list[Path]) -> "WindowSet":
+    """The windows of recordings of one machine; InvalidInputError where they are of several."""
+    from gnn_service.core.errors import InvalidInputError
+
+    _, sets = load_sets(paths)
+    if len(sets) != 1:
+        raise InvalidInputError(f"these recordings are of {len(sets)} machines; score one machine at a time")
+    return sets[0]
+
+
 def left_out(too_short: int) -> str:
     """What to say of cycles that are no whole ones; empty where there are none."""
     what = "cycle is" if too_short == 1 else "cycles are"

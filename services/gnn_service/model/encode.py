@@ -67,6 +67,8 @@ class Structure:
     machine: Machine
     vocabulary: Vocabulary
     wiring: Wiring = "true"
+    seed: int = 0
+    """Of the permutation, where edges are shuffled."""
 
     @cached_property
     def rows(self) -> NDArray[np.intp]:
@@ -119,7 +121,7 @@ class Structure:
         kinds = self.vocabulary.connection_types
         place = np.arange(len(self.machine.components))
         if self.wiring == "shuffled":
-            np.random.default_rng(SHUFFLE_SEED).shuffle(place)
+            np.random.default_rng([SHUFFLE_SEED, self.seed]).shuffle(place)
         for line in () if self.wiring == "none" else self.machine.connections:
             if line.type in kinds:
                 source, target = place[self.node_of[line.source]], place[self.node_of[line.target]]

@@ -26,9 +26,9 @@ from gnn_service.training.loop import Batchable, Progress, Recipe, answers_of, m
 from gnn_service.training.parallel import Say, map_folds
 from gnn_service.training.partition import Partition, partition
 from gnn_service.training.prepare import Examples
-from gnn_service.training.results import TOO_SHORT, Kind, PredictorRow, Report
+from gnn_service.training.results import TOO_SHORT, UNKNOWN_ANSWERS, Kind, PredictorRow, Report
 from gnn_service.training.rivals import rival_rows
-from gnn_service.training.scoring import Asked, ask, joined, row, scored_modes
+from gnn_service.training.scoring import Asked, ask, in_words, joined, row, scored_modes, unknown_shares
 from gnn_service.training.splits import Split, splits_sha256
 
 OURS = "fused"
@@ -37,6 +37,7 @@ PHYSICS = "estimators alone"
 ABLATIONS: dict[str, tuple[bool, Wiring]] = {
     "network, no virtual sensors": (False, "true"),
     "network, no edges": (True, "none"),
+    "network, no edges, no virtual sensors": (False, "none"),
     "network, shuffled edges": (True, "shuffled"),
 }
 """Whether virtual sensors are seen, and the edges. Trained like ours but for one thing, and compared with the network
@@ -82,15 +83,23 @@ class Found:
     asked: list[Asked] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    support: dict[str, float] = field(default_factory=dict)
+    """By fold, how far training had seen the regimes of what is scored: the network's weight, 0..1."""
     parameters: int = 0
 
     def add(self, other: "Found") -> None:
         """Take in what another fold found."""
         self.rows += other.rows
         self.asked += other.asked
+        self.support |= other.support
         self.parameters = other.parameters
         for name, seconds in other.seconds.items():
             self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+    @property
+    def unknown(self) -> dict[str, float]:
+        """By component, the share of windows that the product would answer with `unknown`."""
+        return unknown_shares(self.asked, dict.fromkeys(row.component for row in self.rows))
 
     def report(self, windows: WindowSet, protocol: str) -> Report:
         """Everything as one report."""
@@ -98,6 +107,8 @@ class Found:
         facts["parameters"] = str(self.parameters)
         facts["windows, groups"] = f"{len(windows)}, {len(np.unique(windows.group))}"
         facts[TOO_SHORT] = str(windows.too_short)
+        facts |= {f"mean weight of the network, {fold}": f"{support:.3f}" for fold, support in self.support.items()}
+        facts[UNKNOWN_ANSWERS] = in_words(self.unknown)
         title = f"Cross-validation on {windows.machine.id}"
         return Report(title, protocol, splits_sha256(self.splits), tuple(self.rows), facts=facts)
 
@@ -163,6 +174,7 @@ def run_fold(given: Fold, say: Say) -> Found:
         with _timed(found, "asking"):
             asked = asyncio.run(_ask(model, part.test, source, say, f"{fold}: asking"))
         found.asked.append(asked)
+        found.support[fold] = float(asked.support.mean())
         found.rows += _our_rows(asked, modes, fold, seed)
         for name, (use_evidence, wiring) in ABLATIONS.items() if options.ablations else ():
             architecture = replace(options.architecture, use_evidence=use_evidence)
@@ -217,7 +229,7 @@ def _network_rows(
     """A network by itself, without late fusion, on its own wiring."""
     machine = windows.machine
     knowledge = model.knowledge[machine.id]
-    structure = Structure(machine, model.vocabulary, wiring)
+    structure = Structure(machine, model.vocabulary, wiring, model.recipe.seed)
     sensors = VirtualSensors.of(machine, knowledge.calibrations)
     baseline = knowledge.reference
     if source is not None:

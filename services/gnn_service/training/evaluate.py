@@ -1,6 +1,6 @@
 """Scoring a bundle on recordings: only on groups it was not trained on, through the same path as the service."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,9 @@ from gnn_service.model.bundle import Bundle
 from gnn_service.training.crossval import NETWORK, OURS, PHYSICS
 from gnn_service.training.dataset import WindowSet, commissioning_rows
 from gnn_service.training.partition import Partition, overlaps
-from gnn_service.training.results import Kind, PredictorRow
+from gnn_service.training.results import TOO_SHORT, UNKNOWN_ANSWERS, Kind, PredictorRow
 from gnn_service.training.rivals import rival_rows
-from gnn_service.training.scoring import Asked, Tick, ask, row, scored_modes
+from gnn_service.training.scoring import Asked, Tick, ask, in_words, row, scored_modes, unknown_shares
 
 Scored = tuple[Asked, list[PredictorRow]]
 
@@ -95,6 +95,16 @@ async def evaluate(diagnoser: Diagnoser, selection: Selection, tick: Tick | None
     if not rows:
         raise InvalidInputError("the bundle speaks of none of the failure modes that vary here; nothing can be scored")
     return asked, rows
+
+
+def facts_of(asked: Asked, rows: Sequence[PredictorRow]) -> dict[str, str]:
+    """What a report on a bundle says beside its scores."""
+    return {
+        TOO_SHORT: str(asked.windows.too_short),
+        "mean weight of the network": f"{asked.support.mean():.3f}",
+        UNKNOWN_ANSWERS: in_words(unknown_shares([asked], dict.fromkeys(row.component for row in rows))),
+        "without edges or virtual sensors": "not here: a bundle is one trained network; see `crossval --ablations`",
+    }
 
 
 def rival_rows_of(selection: Selection, tick: Callable[[str], None] | None = None) -> list[PredictorRow]:

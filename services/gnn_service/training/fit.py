@@ -73,7 +73,7 @@ def fit_model(
     knowledge, train, validation = {}, [], []
     for part in parts:
         machine = part.train.machine
-        structure = Structure(machine, vocabulary, wiring)
+        structure = Structure(machine, vocabulary, wiring, recipe.seed)
         learned = learn_kind(part.train, part.healthy)
         knowledge[machine.id] = learned
         train.append(make_examples(structure, learned, part.train, part.healthy, recipe.seed))

@@ -52,6 +52,9 @@ def table(report: Report) -> Table:
     shown.add_column("predictor")
     for name, heading in COLUMNS.items():
         shown.add_column(heading, justify="left" if name == "accuracy" else "right", no_wrap=True)
+    by_fold = any(len(found.folds) > 1 for found in report.scores.values())
+    if by_fold:
+        shown.add_column("accuracy, mean of folds", justify="right")
     before = ""
     for (task, predictor), found in report.scores.items():
         if before not in ("", task):
@@ -60,6 +63,7 @@ def table(report: Report) -> Table:
         cells = [
             with_interval(found.overall, "accuracy"),
             *(_number(getattr(found.overall, n)) for n in list(COLUMNS)[1:]),
+            *([_number(found.fold_mean["accuracy"])] if by_fold else []),
         ]
         name = task if task != before else ""
         shown.add_row(name, predictor, *cells, style={Kind.OURS: "bold", Kind.CHANCE: "dim"}.get(kind))

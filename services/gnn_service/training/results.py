@@ -16,7 +16,8 @@ from gnn_service.core.errors import InvalidInputError
 from gnn_service.training.metrics import METRICS, Bootstrap, Difference, Predictions, TaskScore, bootstrap, score
 
 TOO_SHORT: Final = "cycles left out as too short to be diagnosed"
-"""The name under which a report tells their number."""
+UNKNOWN_ANSWERS: Final = "windows that the product answers with unknown"
+"""Names under which a report tells them."""
 
 
 class Kind(StrEnum):

@@ -1,7 +1,7 @@
 """Asking a model about windows, through the same path as the service, and lining its answers up with the truth."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -30,11 +30,15 @@ Probabilities = NDArray[np.float64]
 
 @dataclass(frozen=True, repr=False)  # asyncio.run prints the result of its task, which took seconds
 class Asked:
-    """Answers to W windows: a diagnosis each, and per failure mode the level probabilities by source."""
+    """Answers to W windows: a diagnosis each, and per failure mode the level probabilities by source.
+
+    ``support`` (W,) is how far training has seen each window's regime, 0..1.
+    """
 
     windows: WindowSet
     diagnoses: tuple[Diagnosis, ...]
     judged: dict[str, tuple[Judgement, ...]]
+    support: NDArray[np.float64]
 
     def probabilities(self, mode: str, source: str) -> Probabilities | None:
         """(W, L) of one failure mode by `fused`, `network` or `physics`; None where the source has no say."""
@@ -56,7 +60,7 @@ async def ask(diagnoser: Diagnoser, windows: WindowSet, baseline: Baseline | Non
     door = asyncio.Semaphore(CALLERS)
     done = 0
 
-    async def one(window: Window) -> tuple[Diagnosis, tuple[Judgement, ...]]:
+    async def one(window: Window) -> tuple[Diagnosis, tuple[Judgement, ...], float]:
         nonlocal done
         async with door:
             prepared = await asyncio.to_thread(diagnoser.prepare, windows.machine, window, baseline)
@@ -66,15 +70,16 @@ async def ask(diagnoser: Diagnoser, windows: WindowSet, baseline: Baseline | Non
             done += 1
             if tick is not None:
                 tick(done, len(windows))
-            return diagnoser.conclude(prepared, outputs), diagnoser.judge(prepared, outputs)
+            return diagnoser.conclude(prepared, outputs), diagnoser.judge(prepared, outputs), prepared.facts.support
 
     answers = await together(one(window) for window in windows.windows)
     judged: dict[str, list[Judgement]] = {}
-    for _, judgements in answers:
+    for _, judgements, _ in answers:
         for judgement in judgements:
             judged.setdefault(judgement.mode.id, []).append(judgement)
-    diagnoses = tuple(diagnosis for diagnosis, _ in answers)
-    return Asked(windows, diagnoses, {mode: tuple(found) for mode, found in judged.items()})
+    diagnoses = tuple(diagnosis for diagnosis, _, _ in answers)
+    support = np.array([support for _, _, support in answers])
+    return Asked(windows, diagnoses, {mode: tuple(found) for mode, found in judged.items()}, support)
 
 
 async def together(jobs: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -155,6 +160,16 @@ def _concatenated(parts: Sequence[PredictorRow]) -> PredictorRow:
         mode=first.mode,
         **{name: column(name) for name in names},
     )
+
+
+def unknown_shares(asked: Sequence[Asked], components: Iterable[str]) -> dict[str, float]:
+    """By component, the share of windows whose diagnosis says `unknown`, though a level is scored there too."""
+    return {c: float(np.isnan(np.concatenate([a.health(c) for a in asked])).mean()) for c in components}
+
+
+def in_words(shares: Mapping[str, float]) -> str:
+    """Shares by name as one line."""
+    return ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())
 
 
 def anomaly_scores(asked: Sequence[Asked], threshold: float = 0.5) -> dict[str, float | None]:

@@ -91,6 +91,8 @@ def test_shuffled_wiring_keeps_the_number_of_lines_and_loses_their_places():
     assert shuffled.sum() == true.sum()
     assert not np.array_equal(shuffled, true)
     assert np.array_equal(structure(wiring="shuffled").arrays["edges"], shuffled)
+    seeds = [Structure(rig(), vocabulary(), "shuffled", seed).arrays["edges"].tobytes() for seed in range(5)]
+    assert len(set(seeds)) == 5, "each run shuffles in its own way"
 
 
 def test_padding_belongs_to_nobody():

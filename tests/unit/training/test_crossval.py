@@ -143,6 +143,25 @@ def test_baselines_and_ablations_answer_for_the_same_windows(monkeypatch):
     assert set(found.seconds) == {"training", "asking", "ablations", "baselines"}
     assert report.facts["windows, groups"] == "96, 24"
     assert found.parameters > 0
+    assert found.support.keys() == {"cooler=3"}
+    assert found.support["cooler=3"] == 0.0
+    assert report.facts["mean weight of the network, cooler=3"] == "0.000"
+    # Where training never ran, the product says nothing of what no physics covers, and physics covers these three.
+    assert found.unknown == {"valve": 0.0, "pump": 0.0, "accumulator": 0.0}
+    assert report.facts["windows that the product answers with unknown"].startswith("valve 0.0 %, pump 0.0 %")
+
+
+def test_a_network_without_edges_and_virtual_sensors_sees_neither(monkeypatch):
+    asked_for: list[tuple[bool, str]] = []
+
+    def fit(parts, recipe, architecture, wiring="true", **options):
+        asked_for.append((architecture.use_evidence, wiring))
+        return fit_model(parts, recipe, architecture, wiring, **options)
+
+    monkeypatch.setattr(cv, "fit_model", fit)
+    windows = rig_windows()
+    crossval(windows, held_out(windows)[:1], replace(OPTIONS, hold_out=True, ablations=True))
+    assert asked_for == [(True, "true"), (False, "true"), (True, "none"), (False, "none"), (True, "shuffled")]
 
 
 def test_seeds_train_again_and_are_told_apart():

@@ -13,7 +13,7 @@ from gnn_service.core.errors import InvalidInputError
 from gnn_service.training import rivals
 from gnn_service.training.baselines import make_baseline
 from gnn_service.training.dataset import UNKNOWN, WindowSet
-from gnn_service.training.evaluate import Selection, evaluate, matching, rival_rows_of, select
+from gnn_service.training.evaluate import Selection, evaluate, facts_of, matching, rival_rows_of, select
 from gnn_service.training.partition import partition, reserved_for_commissioning, stretches
 from tests.support.rig import asking, one_thread, rig_model, rig_split, rig_windows
 
@@ -153,6 +153,9 @@ async def test_every_mode_that_varies_is_scored_by_each_source():
     assert names == wanted | {("fused", "cooler"), ("network alone", "cooler")}
     physics = next(r for r in rows if (r.predictor, r.component) == ("estimators alone", "valve"))
     assert (physics.probabilities.argmax(1) == physics.truth).mean() == 1.0
+    facts = facts_of(asked, rows)
+    assert float(facts["mean weight of the network"]) == pytest.approx(asked.support.mean(), abs=1e-3)
+    assert "crossval --ablations" in facts["without edges or virtual sensors"]
 
 
 async def test_without_truth_nothing_is_asked_and_the_error_says_why():

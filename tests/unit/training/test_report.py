@@ -1,6 +1,7 @@
 """A report is written whole: every answer, every score, figures that can be opened."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -151,6 +152,21 @@ def test_a_file_in_the_way_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(InvalidInputError, match="taken"):
         write_report(tmp_path / "taken", full())
+
+
+def test_the_table_shows_the_mean_over_folds_where_there_are_several() -> None:
+    def shown(report: Report) -> str:
+        console = Console(width=160, record=True, file=StringIO())
+        console.print(table(report))
+        return " ".join(console.export_text().split())
+
+    report = full()
+    one = [replace(row, folds=np.zeros(N, int)) for row in report.rows]
+    assert "folds" not in shown(replace(report, rows=tuple(one)))
+    assert "mean of folds" in shown(report)
+    ours = report.scores["valve", "network"].fold_mean["accuracy"]
+    assert ours is not None
+    assert f"{ours:.3f}" in shown(report)
 
 
 def test_the_table_shows_every_predictor_with_its_interval() -> None:

@@ -17,7 +17,17 @@ from gnn_service.model.judge import judge
 from gnn_service.training.dataset import UNKNOWN, WindowSet, window_set
 from gnn_service.training.export import run_torch
 from gnn_service.training.results import Kind
-from gnn_service.training.scoring import Asked, anomaly_scores, ask, joined, row, scored_modes, together
+from gnn_service.training.scoring import (
+    Asked,
+    anomaly_scores,
+    ask,
+    in_words,
+    joined,
+    row,
+    scored_modes,
+    together,
+    unknown_shares,
+)
 from tests.support.rig import asking, one_thread, rig_model, rig_recording, rig_structure, rig_windows, with_cavitation
 
 RIG = "uci-hydraulic-rig"
@@ -54,6 +64,7 @@ async def test_answers_stand_in_the_order_of_the_windows_and_are_those_of_the_ne
                 assert got == pytest.approx(wanted, abs=1e-5)
     assert asked.probabilities("cooler_fouling", "physics") is None
     assert asked.probabilities("no_such_mode", "fused") is None
+    assert np.array_equal(asked.support, support)
     assert asked.anomalies().shape == asked.health("pump").shape == (len(windows),)
     assert ((asked.health("pump") >= 0) & (asked.health("pump") <= 1)).all()
 
@@ -178,7 +189,7 @@ def test_folds_of_two_modes_of_one_component_are_not_mixed_up():
 
 def asked_with(windows: WindowSet, anomalies: list[float | None]) -> Asked:
     diagnoses: tuple[Any, ...] = tuple(SimpleNamespace(anomaly=a) for a in anomalies)
-    return Asked(windows, diagnoses, {})
+    return Asked(windows, diagnoses, {}, np.ones(len(windows)))
 
 
 def test_anomaly_is_told_from_none_by_its_threshold():
@@ -189,6 +200,18 @@ def test_anomaly_is_told_from_none_by_its_threshold():
     assert found["mar"] == 0.5
     assert found["f1"] == 0.5
     assert found["auroc"] == 0.75
+
+
+def test_windows_answered_with_unknown_are_counted_for_each_component():
+    def answer(**health: float | None) -> Any:
+        return SimpleNamespace(components=[SimpleNamespace(component=c, health=h) for c, h in health.items()])
+
+    windows = rig_windows().take(np.arange(2))
+    first = Asked(windows, (answer(pump=0.1, valve=None), answer(pump=None, valve=None)), {}, np.ones(2))
+    second = Asked(windows, (answer(pump=0.1, valve=0.2), answer(pump=0.3, valve=None)), {}, np.ones(2))
+    found = unknown_shares([first, second], ["valve", "pump"])
+    assert found == {"valve": 0.75, "pump": 0.25}
+    assert in_words(found) == "valve 75.0 %, pump 25.0 %"
 
 
 def test_a_fault_of_the_regime_is_no_anomaly():
