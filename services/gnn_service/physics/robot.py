@@ -138,7 +138,8 @@ def viscous_friction(nominal: Array, gear_k: Array, *, cold_share: Value, nomina
     Fv (1 - c + c exp(-(T - T0) / scale)) with c the share that follows the grease's viscosity: Bittencourt et al.
     2010, eq. 5, written about the temperature T0 at which ``nominal`` holds.
     """
-    return nominal * (1.0 - cold_share + cold_share * np.exp((nominal_k - gear_k) / scale_k))
+    friction: Array = nominal * (1.0 - cold_share + cold_share * np.exp((nominal_k - gear_k) / scale_k))
+    return friction
 
 
 def stribeck(speed: Array, stribeck_speed: Value, exponent: float = 1.3) -> Array:
@@ -159,12 +160,14 @@ def mesh_torque(torque: Array, speed: Array, efficiency: Value) -> Array:
     A motor that drives must give T / eta, one that is driven holds T eta (Siciliano et al., *Robotics*, 2009,
     ch. 5; Niemann/Winter, *Maschinenelemente* II): |T| (1/eta - 1) and |T| (1 - eta).
     """
-    return abs(torque) * np.where(torque * speed > 0, 1.0 / efficiency - 1.0, 1.0 - efficiency)
+    lost: Array = abs(torque) * np.where(torque * speed > 0, 1.0 / efficiency - 1.0, 1.0 - efficiency)
+    return lost
 
 
 def backlash_twist(twist: Array, gap: Value) -> Array:
     """Elastic twist behind a gap, rad: 0 within +- gap / 2, beyond it the twist less half the gap (dead zone)."""
-    return np.sign(twist) * np.maximum(abs(twist) - 0.5 * gap, 0.0 * abs(twist))
+    beyond: Array = np.sign(twist) * np.maximum(abs(twist) - 0.5 * gap, 0.0 * abs(twist))
+    return beyond
 
 
 def resonance(stiffness: Value, inertia: Value) -> Any:
@@ -184,12 +187,14 @@ def sonic_share(downstream: Array, upstream: Array, critical: Value) -> Array:
     sqrt(1 - ((p2/p1 - b) / (1 - b))^2) for absolute pressures; 0 where nothing drives.
     """
     over = np.clip((downstream / upstream - critical) / (1.0 - critical), 0.0, 1.0)
-    return np.sqrt(1.0 - over * over)
+    share: Array = np.sqrt(1.0 - over * over)
+    return share
 
 
 def free_flow(conductance: Value, upstream: Array, downstream: Array, critical: Value) -> Array:
     """Volume flow at the reference atmosphere, m3/s: q = C p1 times `sonic_share`; C in m3/(s Pa), at 20 degC."""
-    return conductance * upstream * sonic_share(downstream, upstream, critical)
+    flow: Array = conductance * upstream * sonic_share(downstream, upstream, critical)
+    return flow
 
 
 def filling_pressure(start: Array, upstream: Array, rate: Value, time: Value, critical: Value) -> Array:
@@ -204,7 +209,8 @@ def filling_pressure(start: Array, upstream: Array, rate: Value, time: Value, cr
     beyond = phase + np.maximum(time - choked, 0.0 * choked) * rate / (1.0 - critical)
     ellipse = critical + (1.0 - critical) * np.sin(np.minimum(beyond, np.pi / 2))
     filled = np.where(time < choked, ratio + rate * time, ellipse)
-    return np.maximum(filled * upstream, np.minimum(start, upstream))
+    pressure: Array = np.maximum(filled * upstream, np.minimum(start, upstream))
+    return pressure
 
 
 _NOTHING: tuple[Vector, Vector, Vector] = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
