@@ -31,15 +31,42 @@ def started(cwd: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
                 process.kill()
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_it_listens_answers_and_ends_when_told(number: signal.Signals, status: int, tmp_path: Path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_listens_answers_and_ends_well_when_told(number: signal.Signals, tmp_path: Path):
     with started(tmp_path) as (process, url):
         assert httpx2.get(f"{url}/health/ready", timeout=20, trust_env=False).status_code == 200
         process.send_signal(number)
         rest = process.communicate(timeout=40)
-    assert process.returncode == status
+    assert process.returncode == 0
     assert rest[0] == ""
     assert all(orjson.loads(line)["level"] == "info" for line in rest[1].splitlines())
+
+
+SLOW_START = """
+import asyncio, contextlib, sys
+from gnn_service.cli.main import main
+from gnn_service.inference.diagnoser import Diagnoser
+
+@contextlib.asynccontextmanager
+async def slow(settings):
+    print("starting", flush=True)
+    await asyncio.sleep(50)
+    yield
+
+Diagnoser.open = slow
+sys.exit(main(["serve", "--port", "0"]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_well_when_told_while_it_starts(number: signal.Signals, tmp_path: Path):
+    command = [sys.executable, "-c", SLOW_START]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout.readline() == "starting\n"
+        process.send_signal(number)
+        _, logged = process.communicate(timeout=40)
+    assert process.returncode == 0
+    assert [orjson.loads(line)["event"] for line in logged.splitlines()] == ["stopping"]
 
 
 @pytest.mark.parametrize(

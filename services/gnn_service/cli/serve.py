@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 import uvicorn
 
-from gnn_service.cli.main import DONE, INTERRUPTED
+from gnn_service.cli.main import DONE
 from gnn_service.core.config import Settings, load_settings
 from gnn_service.core.errors import ConfigurationError, UnavailableError
 from gnn_service.observability.logs import configure_logs, logger
@@ -35,11 +35,23 @@ def serve(
 
 async def _serve(settings: Settings) -> int:
     with stop_signals() as stopped:
-        async with running_service(settings) as url:
-            _log.info("listening", url=url, docs=f"{url}/docs" if settings.api.docs_enabled else None)
-            received = await stopped
-            _log.info("stopping", signal=signal.Signals(received).name)
-    return INTERRUPTED if received == signal.SIGINT else DONE
+        work = asyncio.create_task(_run(settings))
+        either: set[asyncio.Future[Any]] = {work, stopped}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():  # it may still be starting
+            _log.info("stopping", signal=signal.Signals(stopped.result()).name)
+            work.cancel()
+            await asyncio.wait({work})
+    if not work.cancelled():
+        work.result()
+    return DONE
+
+
+async def _run(settings: Settings) -> None:
+    """Serve until cancelled; then what has begun has been finished."""
+    async with running_service(settings) as url:
+        _log.info("listening", url=url, docs=f"{url}/docs" if settings.api.docs_enabled else None)
+        await asyncio.Event().wait()
 
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:
