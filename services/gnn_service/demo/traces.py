@@ -1,0 +1,112 @@
+"""Short noise-free runs of one kind of machine, healthy and with a fault, for plots and pages.
+
+All machines of a run share one key: they meet the same operator, material and weather, and differ in the fault alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gnn_service.core.errors import InvalidInputError
+from gnn_service.demo.modes import SimulatedMode, degrade
+from gnn_service.demo.parameters import alike
+from gnn_service.demo.plant import Array, Frames, Plant, Schedule, Setting
+from gnn_service.demo.streams import Key
+from gnn_service.demo.systems import System
+
+LONGEST_S = 900.0
+SEVERITIES = tuple(round(0.1 * k, 1) for k in range(11))
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Frames of B machines of a system that worked in one operating state, ``time_s`` (N,) from the start."""
+
+    system: System
+    state: str
+    time_s: Array
+    frames: Frames
+
+    def values(self, sensor: str) -> NDArray[np.float32]:
+        """What a sensor would show, (N, B)."""
+        return self.frames.values[:, self.system.machine.sensor_ids.index(sensor)]
+
+    def means(self, sensor: str) -> Array:
+        """Mean over the run, (B,); NaN where the quantity never existed."""
+        values = self.values(sensor).astype(np.float64)
+        present = np.isfinite(values)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(np.where(present, values, 0.0).sum(axis=0) / present.sum(axis=0))
+
+
+def main_state(system: System) -> str:
+    """The operating state that has most of a shift."""
+    return max(system.shift, key=lambda state: system.shift[state])
+
+
+def state_that_shows(system: System, mode: SimulatedMode) -> str:
+    """An operating state in which a mode can be seen: the first that it needs, else the usual one."""
+    return mode.needs[0] if mode.needs else main_state(system)
+
+
+def signs_of(mode: SimulatedMode) -> tuple[tuple[str, int], ...]:
+    """The sensors that move with a mode, the best first, and which way: +1 or -1."""
+    return tuple((sign.rstrip("+-"), -1 if sign.endswith("-") else 1) for sign in mode.signs)
+
+
+def built(kind: Callable[[Setting], Plant] | type[Plant], setting: Setting) -> Plant:
+    """A plant of this kind: every one is built from its setting alone."""
+    return cast("Callable[[Setting], Plant]", kind)(setting)
+
+
+def trace(
+    system: System,
+    severities: Sequence[Mapping[str, float]],
+    *,
+    seconds: float,
+    state: str | None = None,
+    site: Mapping[str, float] | None = None,
+    seed: int = 1,
+) -> Trace:
+    """Run one machine for each set of severities, after it has settled with them.
+
+    Args:
+        system: the kind of machine.
+        severities: short mode ids to severity, one mapping a machine; an empty one is healthy.
+        seconds: how long.
+        state: operating state, by default the usual one.
+        site: circumstances other than the defaults, SI.
+        seed: of the random numbers that all machines share.
+
+    Raises:
+        InvalidInputError: a state or circumstance that the machine does not have, or a time that is too long.
+    """
+    if not 0 < seconds <= LONGEST_S:
+        raise InvalidInputError(f"must be above 0 and at most {LONGEST_S:g} s, not {seconds:g}", where="seconds")
+    state = state or main_state(system)
+    kind, size = system.plant, len(severities)
+    if state not in kind.STATES:
+        raise InvalidInputError(
+            f"{system.name} has no state {state!r}; it has: {', '.join(kind.STATES)}", where="state"
+        )
+    grown = {mode.id: np.array([given.get(mode.id, 0.0) for given in severities]) for mode in system.modes}
+    setting = Setting(
+        keys=(Key(seed, 0),) * size,
+        parameters=degrade(alike(system.parameters, size), system.modes, grown),
+        site={name: np.full(size, (site or {}).get(name, factor.default)) for name, factor in kind.SITE.items()},
+        schedule=Schedule.constant([kind.STATES.index(state)] * size),
+    )
+    plant = built(kind, setting)
+    plant.settle()
+    steps = round(seconds / kind.STEP_S)
+    frames = plant.advance(steps, ledger=True)
+    return Trace(system, state, np.arange(steps, dtype=np.float64) * kind.STEP_S, frames)
+
+
+def signature(system: System, mode: SimulatedMode, *, seconds: float = 120.0, seed: int = 1) -> Trace:
+    """Eleven machines, of severity 0 to 1, side by side in a state that shows the mode."""
+    grown = [{mode.id: severity} for severity in SEVERITIES]
+    return trace(system, grown, seconds=seconds, state=state_that_shows(system, mode), seed=seed)
