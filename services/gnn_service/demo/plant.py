@@ -125,6 +125,10 @@ class Plant(ABC):
     """What its energy ledger holds."""
 
     @abstractmethod
+    def __init__(self, setting: Setting) -> None:
+        """Machines as they are set, with their parameters, at the start of their schedule; not settled yet."""
+
+    @abstractmethod
     def set_parameters(self, parameters: Parameters) -> None:
         """Take over changed physical parameters, from the next step on; states such as temperatures stay."""
 

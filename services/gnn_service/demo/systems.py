@@ -4,14 +4,17 @@ Four machines, simulated from equations with parameters whose provenance their d
 `moulding`, `cnc` and `robot`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 
 from gnn_service.core.errors import InvalidInputError, UnknownMachineError
+from gnn_service.demo.cascades import CASCADES, Cascade
 from gnn_service.demo.modes import SimulatedMode
 from gnn_service.demo.parameters import parameters_of
 from gnn_service.demo.plant import Plant
+from gnn_service.demo.spread import Spread
 from gnn_service.domain.machine import DutyCycle, Machine, Sensor
 from gnn_service.domain.shipped import shipped_machine
 
@@ -23,7 +26,9 @@ class System:
     """One kind of simulated machine.
 
     ``machine`` describes it; ``plant`` simulates batches of it; ``modes`` are its failure modes in the order of the
-    description; ``shift`` is the share of time that each operating state has in a usual shift (sums to 1).
+    description; ``shift`` is the share of time that each operating state has in a usual shift (sums to 1);
+    ``cascades`` tell which modes hasten others; ``spread`` holds the parameters whose differences between machines
+    are not those of their class.
     """
 
     name: str
@@ -31,6 +36,8 @@ class System:
     plant: type[Plant]
     modes: tuple[SimulatedMode, ...]
     shift: dict[str, float]
+    cascades: tuple[Cascade, ...] = ()
+    spread: Mapping[str, Spread] = field(default_factory=dict)
 
     @property
     def sensors(self) -> tuple[Sensor, ...]:
@@ -67,4 +74,5 @@ def get_system(name: str) -> System:
     if name not in NAMES:
         raise UnknownMachineError(f"no simulated machine {name!r}; there is: {', '.join(NAMES)}")
     room = import_module(f"gnn_service.demo.machines.{name}")
-    return System(name, shipped_machine(name), room.PLANT, room.MODES, room.SHIFT)
+    spread: Mapping[str, Spread] = getattr(room, "SPREAD", {})
+    return System(name, shipped_machine(name), room.PLANT, room.MODES, room.SHIFT, CASCADES.get(name, ()), spread)
