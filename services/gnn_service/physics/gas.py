@@ -5,6 +5,8 @@ H. E. Merritt, *Hydraulic Control Systems*, 1967 (flow balance of a volume). All
 are treated as absolute, which costs 1 bar in 100 and cancels in a fitted charge.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -57,3 +59,37 @@ def filling_deficit(
     weights = np.full(points, 1.0 / (points - 1))
     weights[[0, -1]] /= 2
     return np.asarray((time * weights).sum(-1) * (end - start))
+
+
+def gas_pressure(charge_pa: Any, shell_m3: Any, volume_m3: Any, temperature_k: Any, reference_k: Any) -> Any:
+    """Pressure of an ideal gas that was charged to p_0 in the whole shell at a reference temperature.
+
+    p = p_0 (V_0 / V) (T / T_ref). Numbers, arrays or quantities with units.
+    """
+    return charge_pa * (shell_m3 / volume_m3) * (temperature_k / reference_k)
+
+
+def heat_capacity(charge_pa: Any, shell_m3: Any, reference_k: Any, ratio: float = 1.4) -> Any:
+    """Heat capacity m c_v of a gas charge, J/K: p_0 V_0 / (T_ref (kappa - 1)); kappa 1.4 for nitrogen."""
+    return charge_pa * shell_m3 / (reference_k * (ratio - 1.0))
+
+
+def compressed_temperature(temperature_k: Any, before_m3: Any, after_m3: Any, ratio: float = 1.4) -> Any:
+    """Temperature after a change of volume without heat, K: T (V_1 / V_2)^(kappa - 1).
+
+    The gas gives work m c_v (T_1 - T_2), exactly.
+    """
+    return temperature_k * (before_m3 / after_m3) ** (ratio - 1.0)
+
+
+def gas_relaxed(temperature_k: Any, shell_k: Any, step: Any, time_constant: Any) -> Any:
+    """Gas temperature after heat has passed to the shell for a time, K: T_s + (T - T_s) exp(-dt / tau).
+
+    tau is 20 to 60 s for bladder accumulators (D. R. Otis, A. Pourmovahed, J. Dyn. Sys. Meas. Control 107, 1985).
+    """
+    return shell_k + (temperature_k - shell_k) * np.exp(-step / time_constant)
+
+
+def burst_charge(charge_pa: Any, left: Any) -> Any:
+    """Charge of a shell after its bladder has burst: what is ``left`` of the gas (0..1) is all that gives way."""
+    return charge_pa * left
