@@ -96,8 +96,11 @@ def judge(
             logits = severity_logits[:, structure.node_of[component.id], index].astype(float)
             network = level_probabilities(logits / fusion.temperature, severities)
         about = next((e for e in evidence if speaks_of(e, mode)), None)
-        physics = None if about is None or about.log_levels is None else np.exp(about.log_levels)
         usable = np.zeros(len(support), bool) if about is None else about.usable
+        physics = None
+        if about is not None and about.log_levels is not None:
+            # An estimate that cannot be used tells no level from another.
+            physics = np.where(usable[:, None], np.exp(about.log_levels), 1.0 / len(severities))
         if network is not None or physics is not None:
             fused = fuse(network, physics, usable, support, fusion)
             judged.append(Judgement(mode, severities, fused, network, physics))

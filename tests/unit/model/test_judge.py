@@ -154,6 +154,15 @@ def test_a_mode_that_the_network_never_learned_is_judged_by_physics_alone_or_not
     }
 
 
+def test_an_estimate_that_cannot_be_used_tells_no_level_from_another():
+    values = grids([Cycle(charge_bar=90.0), Cycle(missing=("FS1",))])
+    for modes, alone in ((None, False), (("pump.internal_leakage",), True)):
+        found = judged(values, modes=modes)["accumulator_gas_loss"]
+        assert found.physics[0].argmax() == 3
+        assert found.physics[1] == pytest.approx(0.25)
+        assert (found.fused[1] == pytest.approx(0.25)) is alone
+
+
 def test_temperature_softens_the_network_only():
     soft = Knowledge(CALIBRATIONS, {"cooler_fouling": Fusion(temperature=8.0)})
     plain, softened = judged(grids([Cycle()]), known=Knowledge(CALIBRATIONS)), judged(grids([Cycle()]), known=soft)
