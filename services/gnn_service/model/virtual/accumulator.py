@@ -30,13 +30,18 @@ GRID: NDArray[np.float64] = np.linspace(50.0, 179.0, 130)
 """Charges tried, bar."""
 
 
+TIE = 1e-9
+"""Charges whose costs differ by no more fit alike: above every pressure of the cycle the gas is never compressed."""
+
+
 class GasCharge:
     """Charge pressure at 20 degC, bar, by a grid search on the gas model with a soft-L1 cost.
 
     Events per cycle: the volume exchanged at each load step, m3, and the pressure-time deficit while filling, Pa s.
     The parameters hold ``shell_m3``, ``exponent``, ``delay_s``, ``switch_fraction``, ``flow_factor`` and ``error``:
     the standard errors of the load steps (one for each, or one for all of them) in L/min s, then that of the filling
-    in bar s. An event that cannot be read is left out, and the interval widens. Without parameters there is no
+    in bar s. An event that cannot be read is left out, and the interval widens. Where an edge of the grid fits as well
+    as any charge, it may be any beyond it, and there is no estimate. Without parameters there is no
     estimate: how much oil an accumulator takes says nothing as long as its size is not known.
     """
 
@@ -60,7 +65,10 @@ class GasCharge:
         spread = np.sqrt((weight * (GRID - mean[:, None]) ** 2).sum(1))
         best = GRID[cost.argmin(1)]
         readable, oil = np.asarray(valid.any(1)), view.overall("temperature")
-        return Estimate.of(best, np.maximum(spread, 0.5), readable, "no load step or filling to read", oil)
+        inside = (cost[:, [0, -1]] > cost.min(1, keepdims=True) + TIE).all(1)
+        beyond = f"the charge may lie beyond {GRID[0]:.0f} to {GRID[-1]:.0f} bar, where the estimate ends"
+        reason = beyond if (readable & ~inside).any() else "no load step or filling to read"
+        return Estimate.of(best, np.maximum(spread, 0.5), readable & inside, reason, oil)
 
     def reference_sizes(self, duty: DutyCycle) -> Mapping[str, int]:
         return {"centre": 1, "condition": 1}

@@ -134,10 +134,20 @@ def test_estimates_of_several_windows_are_those_of_each_alone():
 
 
 def test_a_reference_is_the_median_of_the_healthy_charges():
-    values = grids([Cycle(charge_bar=charge) for charge in (120.0, 125.0, 179.0)])
+    values = grids([Cycle(charge_bar=charge) for charge in (120.0, 125.0, 140.0)])
     reference = ESTIMATOR.reference(view(values), TYPICAL)
     assert reference["centre"] == [pytest.approx(125.0, abs=1.0)]
     assert {name: len(v) for name, v in reference.items()} == ESTIMATOR.reference_sizes(rig().duty_cycle)
+
+
+@pytest.mark.parametrize("charge, valid", [(30.0, False), (49.0, False), (52.0, True), (148.0, True), (185.0, False)])
+def test_a_charge_beyond_those_that_are_tried_is_no_estimate(charge, valid):
+    found = measure(Cycle(charge_bar=charge))
+    assert found.valid.tolist() == [valid]
+    if valid:
+        assert found.value == pytest.approx(charge, abs=1.0)
+    else:
+        assert found.reason == "the charge may lie beyond 50 to 179 bar, where the estimate ends"
 
 
 def test_every_charge_that_is_tried_is_positive_and_rising():
