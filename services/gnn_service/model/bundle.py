@@ -39,6 +39,9 @@ ENCODING = {
 }
 """What this version feeds a network; a bundle made for another encoding is refused."""
 
+FIGURES = ("accuracy", "macro_f1", "ordinal_mae", "auroc", "ece")
+"""What is told of each component's score on held-out groups."""
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -173,6 +176,7 @@ class Bundle:
             complete = self.vocabulary.modes and all(
                 (self.version, self.weights, self.onnx, self.machines, self.knowledge, *self.canary)
             )
+            _open_facts(self.manifest)
         except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
             reason = f"{type(error).__name__} {error}".splitlines()[0]
             raise BundleError(
@@ -207,6 +211,23 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not all(isinstance(entry, dict) and entry.keys() == {"bytes", "sha256"} for entry in entries):
         raise BundleError(f"{MANIFEST} does not list the bundle's files; train it again", where=str(folder))
     return manifest
+
+
+def _open_facts(manifest: Mapping[str, Any]) -> None:
+    """Touch what commands read of a manifest; KeyError, TypeError or AttributeError where it is not there."""
+    if not isinstance(manifest["split_sha256"], str):
+        raise TypeError("split_sha256 is no text")
+    for name in ("architecture", "made_with"):
+        if not manifest[name].keys():
+            raise KeyError(name)
+    if not isinstance(manifest["parameters"], int):
+        raise TypeError("parameters is no number")
+    for score in manifest["metrics"].values():
+        for each in (score.get("modes") or {"": score}).values():
+            if not all(isinstance(each[name], (float, int, type(None))) for name in FIGURES):
+                raise TypeError("metrics hold no numbers")
+    for facts in manifest.get("data", {}).values():
+        facts["windows"].keys()
 
 
 def vocabulary_to_dict(vocabulary: Vocabulary) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ import safetensors.numpy
 import gnn_service
 from gnn_service.core.errors import BundleError, InvalidMachineError
 from gnn_service.model import bundle as module
-from gnn_service.model.bundle import CANARY, CHECKSUM, GRAPH, MANIFEST, PARTS, WEIGHTS, Bundle
+from gnn_service.model.bundle import CANARY, CHECKSUM, FIGURES, GRAPH, MANIFEST, PARTS, WEIGHTS, Bundle
 from gnn_service.model.judge import Knowledge
 from gnn_service.model.network import INPUTS
 from tests.support.duty_cycle import rig
@@ -180,6 +180,20 @@ def test_a_manifest_that_lists_no_files_is_refused(folder, files):
         {"inputs": ["readings", "surprise"]},
         {"inputs": None},
         {"version": None},
+        {"architecture": None},
+        {"architecture": {}},
+        {"architecture": "large"},
+        {"split_sha256": None},
+        {"split_sha256": ["ab"]},
+        {"metrics": None},
+        {"metrics": []},
+        {"metrics": {"pump": None}},
+        {"metrics": {"pump": {"accuracy": 1.0}}},
+        {"metrics": {"pump": {**dict.fromkeys(FIGURES), "ece": "small"}}},
+        {"metrics": {"pump": {"modes": {"leak": {}}}}},
+        {"made_with": None},
+        {"parameters": "many"},
+        {"data": {"rig": {}}},
     ],
     ids=str,
 )
