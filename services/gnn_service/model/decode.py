@@ -1,6 +1,6 @@
 """From the network's answers and the physics to a Diagnosis in words and numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -33,6 +33,7 @@ LEAST_SUPPORT = 0.5
 """Below this much support from training the network alone is not believed."""
 
 INTERVAL = (0.05, 0.95)
+LOGITS = ("severity", "anomaly", "machine_anomaly")
 EXTERNAL = "external"
 
 
@@ -77,9 +78,13 @@ def data_quality(machine: Machine, grid: NDArray[np.float32]) -> DataQuality:
 
 
 def too_short(machine: Machine, grid: NDArray[np.float32]) -> str:
-    """Why the window cannot be diagnosed at all; empty when it can."""
-    seen = [row for row, s in enumerate(machine.sensors) if s.role is not SensorRole.DERIVED]
-    share = float(np.isfinite(grid[seen]).any(0).sum() / _expected_steps(machine)[seen].max()) if seen else 0.0
+    """Why the window cannot be diagnosed at all; empty when it can.
+
+    It is as long as the fastest of the sensors that read would fill it: one that never reads asks nothing of it.
+    """
+    present = np.isfinite(grid)
+    seen = [row for row, s in enumerate(machine.sensors) if s.role is not SensorRole.DERIVED and present[row].any()]
+    share = float(present[seen].any(0).sum() / _expected_steps(machine)[seen].max()) if seen else 0.0
     if share >= LEAST_COVERAGE:
         return ""
     whole = window_length_s(machine)
@@ -90,6 +95,14 @@ def _expected_steps(machine: Machine) -> NDArray[np.int64]:
     """Steps in which each sensor reads at its rate, (S,); at least one."""
     rates = np.array([sensor.rate_hz for sensor in machine.sensors])
     return np.clip(np.round(rates * window_length_s(machine)), 1, CYCLE_STEPS).astype(np.int64)
+
+
+def in_unit(outputs: Mapping[str, NDArray[np.floating]]) -> dict[str, NDArray[np.float64]]:
+    """The network's answers as they are read, with any leading axes: every number in 0..1, NaN where it is none."""
+    known = {name: np.where(np.isfinite(value), value, np.nan).astype(float) for name, value in outputs.items()}
+    weight = np.exp(known["root"] - known["root"].max(-1, keepdims=True))
+    logits = {name: 1.0 / (1.0 + np.exp(-np.clip(known[name], -60, 60))) for name in LOGITS}
+    return {**known, **logits, "root": weight / weight.sum(-1, keepdims=True)}
 
 
 def unknown_diagnosis(facts: Facts, reason: str) -> Diagnosis:

@@ -9,7 +9,7 @@ at once, with the additional promise that training sees every level that can be 
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -56,8 +56,8 @@ class Split:
 
     def setting_aside(self, groups: Collection[str], commissioning: Collection[str] = ()) -> "Split":
         """The split with these groups in no part, whole, and the windows among them that make the baseline."""
-        parts = {part: tuple(g for g in getattr(self, part) if g not in groups) for part in PARTS}
-        return replace(self, **parts, set_aside=(*self.set_aside, *groups), commissioning=tuple(commissioning))
+        train, validation, test = (tuple(g for g in getattr(self, part) if g not in groups) for part in PARTS)
+        return Split(self.name, train, validation, test, tuple(commissioning), (*self.set_aside, *groups))
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able, lists of ids in sorted order; ``set_aside`` where there are any."""

@@ -19,7 +19,7 @@ def test_the_shipped_bundle_is_whole(capsys):
     assert main(["bundle", "verify", "shipped", "--json"]) == 0
     told = orjson.loads(capsys.readouterr().out)
     assert told["ok"]
-    assert told["worst_difference"] <= 1e-3
+    assert told["worst_difference"] <= 1e-5
 
 
 def test_what_a_bundle_says_of_itself_fits_a_pipe(capsys):
@@ -30,7 +30,7 @@ def test_what_a_bundle_says_of_itself_fits_a_pipe(capsys):
     assert orjson.loads(capsys.readouterr().out)["version"] in lines[0]
 
 
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, 0.5])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 0.5])
 def test_a_graph_that_answers_otherwise_in_one_number_fails(wrong, monkeypatch, capsys):
     honest = OnnxRuntime.run
 

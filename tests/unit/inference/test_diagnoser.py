@@ -27,6 +27,25 @@ def of(found, component):
     return next(c for c in found.components if c.component == component)
 
 
+def same(plain: Diagnosis, found: Diagnosis) -> None:
+    """All that is said of the machine is the same but for rounding."""
+    assert found.state == plain.state
+    assert found.health == pytest.approx(plain.health, abs=1e-5)
+    assert found.anomaly == pytest.approx(plain.anomaly, abs=1e-5)
+    causes = {cause.component: cause.probability for cause in plain.root_causes}
+    assert {cause.component: cause.probability for cause in found.root_causes} == pytest.approx(causes, abs=1e-5)
+    for one, other in zip(plain.components, found.components, strict=True):
+        assert (one.state, one.reason, one.evidence) == (other.state, other.reason, other.evidence)
+        assert one.health == pytest.approx(other.health, abs=1e-5)
+        for mine, theirs in zip(one.faults, other.faults, strict=True):
+            assert (mine.id, mine.level) == (theirs.id, theirs.level)
+            assert mine.probability == pytest.approx(theirs.probability, abs=1e-5)
+            assert mine.severity == pytest.approx(theirs.severity, abs=1e-5)
+            assert [each.probability for each in mine.levels] == pytest.approx(
+                [each.probability for each in theirs.levels], abs=1e-5
+            )
+
+
 def cut(whole: Window, seconds: int) -> Window:
     return replace(whole, values=whole.values[:, :seconds], times=whole.times[:seconds])
 
@@ -239,8 +258,20 @@ async def test_a_described_sensor_that_never_reads_changes_nothing(diagnoser, co
     assert found.health == pytest.approx(plain.health, abs=1e-5)
     assert found.anomaly == pytest.approx(plain.anomaly, abs=1e-5)
     assert found.data_quality.missing_sensors == ("A0",)
-    for one, other in zip(plain.components, found.components, strict=True):
-        assert (one.state, one.reason, one.evidence) == (other.state, other.reason, other.evidence)
+    same(plain, found)
+
+
+async def test_a_fast_sensor_that_never_reads_changes_nothing_on_a_slow_machine(diagnoser):
+    slow = tuple(s.model_copy(update={"rate_hz": 0.1}) for s in rig().sensors)
+    silent = slow[0].model_copy(update={"id": "A0", "rate_hz": 10.0})
+    plain_machine = rig().model_copy(update={"sensors": slow})
+    machine = rig().model_copy(update={"sensors": (silent, *slow)})
+    whole = window(Cycle(charge_bar=100.0))
+    sent = replace(whole, values=whole.values[:, ::10], times=whole.times[::10])
+    plain = await diagnoser.diagnose(plain_machine, sent, healthy_baseline())
+    found = await diagnoser.diagnose(machine, sent, healthy_baseline())
+    assert found.state is not State.UNKNOWN
+    same(plain, found)
 
 
 async def test_commissioning_leaves_out_windows_that_are_too_short(diagnoser):

@@ -7,7 +7,7 @@ import pytest
 
 from gnn_service.domain.diagnosis import State
 from gnn_service.model import decode
-from gnn_service.model.decode import EXTERNAL, Facts, data_quality, diagnosis, too_short, unknown_diagnosis
+from gnn_service.model.decode import EXTERNAL, Facts, data_quality, diagnosis, in_unit, too_short, unknown_diagnosis
 from gnn_service.model.encode import Structure
 from gnn_service.model.evidence import VirtualSensors
 from gnn_service.model.heads import THRESHOLDS
@@ -265,6 +265,35 @@ def test_a_machine_of_slow_sensors_is_not_too_short_for_being_slow():
     values[:, np.arange(60) % 10 != 0] = np.nan
     assert too_short(machine, values) == ""
     assert too_short(rig(), values) != ""
+
+
+def test_a_fast_sensor_that_never_reads_makes_no_window_short():
+    slow = tuple(s.model_copy(update={"rate_hz": 0.1}) for s in rig().sensors)
+    silent = slow[0].model_copy(update={"id": "A0", "rate_hz": 10.0})
+    machine = rig().model_copy(update={"sensors": (*slow, silent)})
+    values = np.concatenate([grids([Cycle()])[0], np.full((1, 60), np.nan, np.float32)])
+    values[:, np.arange(60) % 10 != 0] = np.nan
+    assert too_short(machine, values) == ""
+    values[:, 30:] = np.nan
+    assert too_short(machine, values).startswith("the window covers 30 s of the 60 s")
+    values[-1, 0] = 1.0
+    assert too_short(machine, values).startswith("the window covers 3 s")
+
+
+def test_answers_are_read_in_0_to_1_and_what_is_no_number_stays_none():
+    raw = {
+        "severity": np.array([[-800.0, 0.0, 800.0]]),
+        "health": np.array([[0.1, 0.5, 0.9]]),
+        "anomaly": np.array([np.nan, np.log(3)]),
+        "machine_anomaly": np.array(np.inf),
+        "root": np.array([-1e4, 0.0, np.log(3)]),
+    }
+    read = in_unit(raw)
+    assert read["severity"] == pytest.approx(np.array([[0.0, 0.5, 1.0]]), abs=1e-12)
+    assert read["health"] == pytest.approx(raw["health"])
+    assert read["anomaly"] == pytest.approx(np.array([np.nan, 0.75]), nan_ok=True)
+    assert np.isnan(read["machine_anomaly"])
+    assert read["root"] == pytest.approx(np.array([0.0, 0.25, 0.75]), abs=1e-12)
 
 
 def test_a_window_that_says_too_little_is_answered_unknown_with_the_reason():
