@@ -99,7 +99,7 @@ def screw_growth(length: Value, rise: Array, expansion: Value = STEEL_EXPANSION)
     return expansion * length * rise
 
 
-def cutting_power(specific_force: Array, removal_rate: Array) -> Array:
+def cutting_power(specific_force: Value, removal_rate: Value) -> Value:
     """Power at the cutting edge, W: k_c Q; specific cutting force in Pa, material removal rate in m3/s (Kienzle)."""
     return specific_force * removal_rate
 
@@ -121,17 +121,18 @@ class ZigZag(NamedTuple):
     velocity: Array
 
 
-def zigzag(time: Array, stroke: Array, speed: Array, acceleration: Array) -> ZigZag:
+def zigzag(time: Array, stroke: Array, speed: Array, acceleration: Array, dwell: Value = 0.0) -> ZigZag:
     """A table that moves to and fro over a stroke, with constant acceleration up to its speed and down again.
 
     Starts at 0 at rest; each half takes stroke / speed + speed / acceleration, which must be at least twice
-    speed / acceleration. Seconds, m, m/s and m/s2; speed and stroke must be positive.
+    speed / acceleration, and the dwell after it. Seconds, m, m/s and m/s2; speed and stroke must be positive.
     """
     ramp = speed / acceleration
-    half = stroke / speed + ramp
+    moving = stroke / speed + ramp
+    half = moving + dwell
     number = np.floor(time / half)
     since = time - number * half
-    left = half - since
+    left = np.maximum(moving - since, 0.0 * since)
     back = np.floor(0.5 * number) * 2.0 != number
     velocity = np.minimum(np.minimum(since, left) * acceleration, speed)
     cruise = speed * (since - 0.5 * ramp)
