@@ -137,8 +137,9 @@ class TinyPlant(Plant):
         load = 150e5 * self._setting.site["material"] * (0.9 + 0.2 * self._draws.at(self._cycle)[0])
         wanted = np.where(digs, np.where(now == 1, 400e5, load + self._stick), 30e5)
         pressure = np.minimum(wanted, self._relief)
-        leak = self._leak * pressure * 2.0 ** ((self._temperature - 333.15) / 25.0)
-        through = np.maximum(np.where(digs, self._flow, 0.2 * self._flow) - leak, 0.0)
+        pumped = np.where(digs, self._flow, 0.2 * self._flow)
+        leak = np.minimum(self._leak * pressure * 2.0 ** ((self._temperature - 333.15) / 25.0), pumped)
+        through = pumped - leak
         drop = self._resistance * through
         spilled = np.where(wanted > self._relief, through, 0.0)
         surface = self._ua * (self._temperature - self._ambient)

@@ -83,9 +83,9 @@ class _Channel:
         return offset(column, self.fault.direction * self.fault.size * full_scale(self._sensor))
 
     def drift(self, times: Array, column: Column, active: NDArray[np.bool_]) -> Column:
-        begun = max(self.fault.start_s, -3600.0 * self.fault.age_h)
-        total = self.fault.direction * self.fault.size * full_scale(self._sensor)
-        return drifted(column, times - begun, total, 0.0)
+        first = max(self.fault.start_s, 0.0)
+        slope = self.fault.direction * self.fault.size * full_scale(self._sensor)
+        return drifted(column, times - first, slope, self.fault.age_h)
 
     def gain(self, times: Array, column: Column, active: NDArray[np.bool_]) -> Column:
         return np.asarray(column * (1.0 + self.fault.direction * self.fault.size), dtype=np.float32)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-EventKind = Literal["onset", "failure", "repair", "wrong_repair", "scheduled"]
+EventKind = Literal["onset", "failure", "repair", "wrong_repair", "scheduled", "sensor_fault"]
 
 WRONG_REPAIR = 0.05
 

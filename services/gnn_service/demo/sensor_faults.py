@@ -106,7 +106,7 @@ class SensorFault:
         direction: 1 upwards, -1 downwards, for offset, drift, gain and rail.
         start_s: when it begins, in seconds of the window; minus infinity if it was there before.
         end_s: when it is gone.
-        age_h: hours that it has been there at the window's start; a drift has come that far.
+        age_h: hours that a drift has gone on when it is first seen: at its start, or at that of the window.
         rate_per_h: spikes an hour.
     """
 
