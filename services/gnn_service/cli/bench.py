@@ -6,7 +6,7 @@ from dataclasses import asdict
 import typer
 from rich.table import Table
 
-from gnn_service.cli.console import out, print_json, progress
+from gnn_service.cli.console import out, print_json, print_table, progress
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure this product against its own bounds.")
 
@@ -64,3 +64,47 @@ def model(
         " engine and bare in turns",
         soft_wrap=True,
     )
+
+
+@app.command()
+def simulate(
+    machines: list[str] = typer.Argument(None, help="Which of the simulated machines; none takes all."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON instead of a table."),
+    seconds: float = typer.Option(1.0, "--seconds", min=0.2, max=600, help="CPU seconds for each figure."),
+    batch: list[int] = typer.Option(None, "--batch", min=1, max=65_536, help="Machines side by side; again for more."),
+) -> None:
+    """Machine-hours that a minute of one core simulates, with and without sensors, and the cost of a machine-step.
+
+    Figures are of this process's CPU time: other work on the computer does not count, but its load on the memory does.
+    """
+    from gnn_service.bench.simulate import BATCHES, bench_simulate, points
+    from gnn_service.demo.systems import get_system, list_systems
+
+    systems = [get_system(name) for name in dict.fromkeys(machines or list_systems())]
+    batches = tuple(sorted(set(batch))) if batch else BATCHES
+    with progress() as shown:
+        task = shown.add_task("measuring", total=points(len(systems), batches))
+        costs = bench_simulate(systems, batches=batches, seconds=seconds, on_point=lambda: shown.advance(task))
+    if as_json:
+        print_json({"costs": [asdict(cost) for cost in costs]})
+        return
+    table = Table(box=None)
+    for name in (
+        "machine",
+        "side by side",
+        "simulated s",
+        "sensors",
+        "machine-hours a CPU-minute",
+        "us a machine-step",
+    ):
+        table.add_column(name, justify="left" if name in ("machine", "sensors") else "right")
+    for cost in costs:
+        table.add_row(
+            cost.machine,
+            str(cost.batch),
+            f"{cost.horizon_s:.0f}",
+            "measured" if cost.sensors else "perfect",
+            f"{cost.machine_hours_per_cpu_minute:.0f}",
+            f"{cost.us_per_machine_step:.2f}",
+        )
+    print_table(table)

@@ -21,6 +21,7 @@ COMMANDS = {
         "Replay real cycles of a hydraulic rig through the service and watch the diagnosis.",
     ),
     "serve": ("gnn_service.cli.serve", "Run the service."),
+    "simulate": ("gnn_service.cli.simulate", "Simulate machines from their equations, and write recordings."),
     "machine": ("gnn_service.cli.machine", "Write, list, show and check machine descriptions."),
     "import": ("gnn_service.cli.importing", "Turn a published data set into a recording."),
     "train": ("gnn_service.cli.train", "Train a model on recordings and write a bundle."),

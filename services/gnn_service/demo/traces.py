@@ -3,9 +3,8 @@
 All machines of a run share one key: they meet the same operator, material and weather, and differ in the fault alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from gnn_service.core.errors import InvalidInputError
 from gnn_service.demo.modes import SimulatedMode, degrade
 from gnn_service.demo.parameters import alike
-from gnn_service.demo.plant import Array, Frames, Plant, Schedule, Setting
+from gnn_service.demo.plant import Array, Frames, Schedule, Setting
 from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import System
 
@@ -57,11 +56,6 @@ def signs_of(mode: SimulatedMode) -> tuple[tuple[str, int], ...]:
     return tuple((sign.rstrip("+-"), -1 if sign.endswith("-") else 1) for sign in mode.signs)
 
 
-def built(kind: Callable[[Setting], Plant] | type[Plant], setting: Setting) -> Plant:
-    """A plant of this kind: every one is built from its setting alone."""
-    return cast("Callable[[Setting], Plant]", kind)(setting)
-
-
 def trace(
     system: System,
     severities: Sequence[Mapping[str, float]],
@@ -99,7 +93,7 @@ def trace(
         site={name: np.full(size, (site or {}).get(name, factor.default)) for name, factor in kind.SITE.items()},
         schedule=Schedule.constant([kind.STATES.index(state)] * size),
     )
-    plant = built(kind, setting)
+    plant = kind(setting)
     plant.settle()
     steps = round(seconds / kind.STEP_S)
     frames = plant.advance(steps, ledger=True)

@@ -7,7 +7,7 @@ Layout: `readings.parquet` or `readings.csv` with `ts` (microseconds UTC, strict
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,11 @@ def write_recording(
     overwrite: bool = False,
     extras: Extras | None = None,
     file_format: FileFormat = "parquet",
+    also: Callable[[Path], object] | None = None,
 ) -> None:
     """Write a recording as a folder, whole or not at all; the same recording gives the same bytes.
+
+    ``also`` writes what else is to lie in the folder, such as pictures, into the folder that it is given.
 
     Raises InvalidInputError where the folder cannot be written, also where the disk fills up on the way.
     """
@@ -106,6 +109,8 @@ def write_recording(
             write_table(_truth_table(recording.truth), folder / f"truth.{file_format}")
         if extras is not None:
             write_extras(extras, folder, file_format)
+        if also is not None:
+            also(folder)
         (folder / "recording.json").write_text(_json(recording.info), encoding="utf-8")
         # last, for it is what makes a folder a recording
         machine = recording.machine.model_dump(mode="json", exclude_none=True)

@@ -22,6 +22,16 @@ def require_free(target: Path, *, overwrite: bool = False) -> None:
         raise InvalidInputError("this folder is not empty; choose another, or say --overwrite", where=str(target))
 
 
+def require_writable(target: Path) -> None:
+    """Refuse a place where no folder can be made, before long work finds out. InvalidInputError says why."""
+    target = target.resolve()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)).rmdir()
+    except OSError as error:
+        raise InvalidInputError(f"cannot be written: {error.strerror}", where=str(target)) from error
+
+
 @contextmanager
 def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A temporary folder beside ``target`` that takes its name when the block ends well.
