@@ -200,7 +200,8 @@ class CircuitBreaker:
                 _log.exception("a listener of the %s breaker failed", self._name)
 
     def _pause_left(self) -> float:
-        return self._opened_at + self._settings.open_s - self._clock.monotonic()
+        left = self._opened_at + self._settings.open_s - self._clock.monotonic()
+        return min(left, self._settings.open_s)  # rounding: never longer than the whole pause
 
     def _refuse(self, retry_after_s: float) -> None:
         self._refused_total += 1
