@@ -230,7 +230,7 @@ def _outward(link: Link, turn: tuple[Any, Any], before: Motion, speed: Any, acce
     i, j = _OTHERS[link.axis]
     turned = list(dw)
     turned[i] = _sum(dw[i], _times(w[j], speed))
-    turned[j] = _sum(dw[j], _negative(_times(w[i], speed)))
+    turned[j] = _less(dw[j], _times(w[i], speed))
     w = _along(link.axis, w, speed)
     dw = _along(link.axis, (turned[0], turned[1], turned[2]), acceleration if link.sign > 0 else -acceleration)
     return Motion(w, dw, a, _carry(w, dw))
@@ -264,9 +264,9 @@ def _carry(w: Vector, dw: Vector) -> tuple[Vector, Vector, Vector]:
     xx, yy, zz = _times(w[0], w[0]), _times(w[1], w[1]), _times(w[2], w[2])
     xy, yz, zx = _times(w[0], w[1]), _times(w[1], w[2]), _times(w[2], w[0])
     return (
-        (_negative(_sum(yy, zz)), _sum(xy, _negative(dw[2])), _sum(zx, dw[1])),
-        (_sum(xy, dw[2]), _negative(_sum(xx, zz)), _sum(yz, _negative(dw[0]))),
-        (_sum(zx, _negative(dw[1])), _sum(yz, dw[0]), _negative(_sum(xx, yy))),
+        (_negative(_sum(yy, zz)), _less(xy, dw[2]), _sum(zx, dw[1])),
+        (_sum(xy, dw[2]), _negative(_sum(xx, zz)), _less(yz, dw[0])),
+        (_less(zx, dw[1]), _sum(yz, dw[0]), _negative(_sum(xx, yy))),
     )
 
 
@@ -276,7 +276,7 @@ def _rotate(axis: str, turn: tuple[Any, Any], vector: Vector, *, back: bool = Fa
     i, j = _OTHERS[axis]
     first, second = (vector[j], vector[i]) if back else (vector[i], vector[j])
     at_first = _sum(_times(cosine, first), _times(sine, second))
-    at_second = _sum(_times(cosine, second), _negative(_times(sine, first)))
+    at_second = _less(_times(cosine, second), _times(sine, first))
     parts = list(vector)
     parts[i], parts[j] = (at_second, at_first) if back else (at_first, at_second)
     return parts[0], parts[1], parts[2]
@@ -292,9 +292,9 @@ def _dot(a: Vector, b: Vector) -> Any:
 
 def _cross(a: Vector, b: Vector) -> Vector:
     return (
-        _sum(_times(a[1], b[2]), _negative(_times(a[2], b[1]))),
-        _sum(_times(a[2], b[0]), _negative(_times(a[0], b[2]))),
-        _sum(_times(a[0], b[1]), _negative(_times(a[1], b[0]))),
+        _less(_times(a[1], b[2]), _times(a[2], b[1])),
+        _less(_times(a[2], b[0]), _times(a[0], b[2])),
+        _less(_times(a[0], b[1]), _times(a[1], b[0])),
     )
 
 
@@ -310,6 +310,12 @@ def _sum(a: Any, b: Any) -> Any:
     if _nothing(a):
         return b
     return a if _nothing(b) else a + b
+
+
+def _less(a: Any, b: Any) -> Any:
+    if _nothing(b):
+        return a
+    return -b if _nothing(a) else a - b
 
 
 def _times(a: Any, b: Any) -> Any:
