@@ -11,6 +11,8 @@ PIP     := $(BIN)/python -m pip
 BUNDLE  := services/gnn_service/model/shipped
 SAMPLE  := services/gnn_service/demo/data/uci_hydraulic_slice
 TORCH   := 2.13.0
+# What the tests themselves need, onnx and scipy beside; the rest of the group dev checks, and trains.
+FLOOR_TOOLS := hypothesis import-linter interlock-cb pytest pytest-asyncio pytest-timeout
 
 # Settings of the caller's shell that would lead pip or Python out of the environment.
 unexport PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX
@@ -19,11 +21,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo test lint types model bench lock clean source
+.PHONY: help install demo test floor lint types model bench lock clean source
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
-	@echo "  Further: ARGS='...' is passed on by demo, test and bench; PYTHON=/path/to/python3 chooses the interpreter."
+	@echo "  Further: ARGS='...' is passed on by demo, test, floor and bench; PYTHON=/path/to/python3 chooses the interpreter."
 
 install: .venv/.runtime ## the environment, with what runs and nothing else
 
@@ -34,6 +36,16 @@ demo: .venv/.runtime ## replay real cycles of a hydraulic rig through the servic
 
 test: .venv/.dev ## every test (the first time this installs torch, see README)
 	$(BIN)/python -m pytest $(ARGS)
+
+# Serving alone, without what a newer dependency brings in or forgives; of Python 3.11, for which all have wheels.
+floor: .venv/.created ## the tests that need no torch, on the oldest versions that the package supports
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "make floor: .venv must be of Python 3.11: rm -r .venv, then make floor PYTHON=python3.11" >&2; exit 1; }
+	@echo "Making the environment build/floor (about 500 MB)"
+	@mkdir -p build && $(BIN)/python -m venv --clear build/floor
+	@sed -n '/^# what runs/,/^# extra/p; /^onnx==/p; /^scipy==/p' services/gnn_service/requirements-2025.txt > build/floor/requirements.txt
+	@build/floor/bin/python -m pip install -q --only-binary :all: -r build/floor/requirements.txt $(FLOOR_TOOLS)
+	@build/floor/bin/python -m pip install -q --no-deps --editable .
+	build/floor/bin/python -m pytest -p no:cacheprovider --serving $(ARGS)
 
 lint: .venv/.dev ## style, format and import rules
 	$(BIN)/ruff check .

@@ -7,8 +7,9 @@ meant to provide it cannot quietly stop doing so.
 """
 
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import hypothesis
@@ -16,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAINING = ROOT / "tests" / "unit" / "training"
+TRAINING_ONLY = ("aeon", "matplotlib", "onnx", "onnxscript", "scipy", "sklearn", "torch", "torch_geometric")
 DEMANDED = frozenset(filter(None, os.environ.get("GNN_TEST_REQUIRE", "").replace(" ", "").split(",")))
 DATA = Path(os.environ.get("GNN_TEST_DATA", ROOT.parent / "shared" / "data"))
 
@@ -64,6 +66,40 @@ def _require(*names: str) -> None:
         if DEMANDED & {name, "all"}:
             pytest.fail(f"GNN_TEST_REQUIRE demands {name!r}: {missing}", pytrace=False)
         pytest.skip(missing)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make floor` tests what serves, where nothing that trains is installed."""
+    parser.addoption("--serving", action="store_true", help="skip the tests that need what only training installs")
+
+
+def _lacks_training(config: pytest.Config, missing: object) -> bool:
+    """Whether it is by choice that this module, of whose absence the text tells, is not there."""
+    found = re.search(rf"No module named '({'|'.join(TRAINING_ONLY)})\b", str(missing))
+    return bool(config.getoption("--serving")) and found is not None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Skip a file of tests that imports what only training installs, with `--serving`."""
+    report = yield
+    if report.failed and _lacks_training(collector.config, report.longrepr):
+        report.outcome = "skipped"
+        report.longrepr = (str(collector.path), 0, "Skipped: needs what only training installs")
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Skip a test that imports what only training installs, with `--serving`."""
+    try:
+        return (yield)
+    except ModuleNotFoundError as error:
+        if _lacks_training(item.config, error):
+            pytest.skip(f"needs {error.name}")
+        raise
 
 
 def pytest_configure() -> None:

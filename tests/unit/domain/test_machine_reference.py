@@ -5,6 +5,11 @@ from gnn_service.domain.machine import Machine
 from gnn_service.domain.machine_reference import PARTS, reference, schema_text
 
 
+def meaning(node):
+    """Pydantic versions differ in whether a bound is 1 or 1.0, and whether a constant is an enumeration of one, too."""
+    return {key: value for key, value in node.items() if key != "enum" or value != [node.get("const")]}
+
+
 def test_the_page_in_the_docs_is_what_the_code_says(root):
     page = (root / "docs" / "reference" / "machine.md").read_text(encoding="utf-8")
     assert page == reference(), "run: python -m gnn_service.domain.machine_reference > docs/reference/machine.md"
@@ -13,7 +18,7 @@ def test_the_page_in_the_docs_is_what_the_code_says(root):
 def test_the_schema_in_the_docs_is_what_the_code_says(root):
     schema = (root / "docs" / "reference" / "machine.schema.json").read_text(encoding="utf-8")
     command = "python -m gnn_service.domain.machine_reference --schema > docs/reference/machine.schema.json"
-    assert schema == schema_text(), f"run: {command}"
+    assert json.loads(schema, object_hook=meaning) == json.loads(schema_text(), object_hook=meaning), f"run: {command}"
 
 
 def test_every_field_is_described():
