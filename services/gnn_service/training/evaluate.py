@@ -49,11 +49,6 @@ def select(
     learned = [tuple(s) for s in data.get("commissioning", [])]
     trained &= ~overlaps(windows, learned)
     candidates = windows.take(kept & ~trained)
-    note = ""
-    if (trained & kept).any():
-        groups = len(np.unique(candidates.group)) if len(candidates) else 0
-        known = int((trained & kept).sum())
-        note = f"the bundle was trained on {known} of these windows; scoring the {groups} groups held out"
     if not len(candidates):
         raise InvalidInputError("the bundle was trained on all of these windows; nothing is left to score")
     source, rest = None, np.ones(len(candidates), bool)
@@ -64,7 +59,11 @@ def select(
     rest &= ~np.isin(candidates.group, windows.group[overlaps(windows, learned)])
     if not rest.any():
         raise InvalidInputError("every window left makes the baseline; nothing is left to score")
-    return Selection(candidates.take(rest), source, windows.take(trained), note)
+    scored, known, note = candidates.take(rest), int((trained & kept).sum()), ""
+    if known:
+        groups = len(np.unique(scored.group))
+        note = f"the bundle was trained on {known} of these windows; scoring the {groups} groups held out"
+    return Selection(scored, source, windows.take(trained), note)
 
 
 def matching(windows: WindowSet, only: Mapping[str, str]) -> NDArray[np.bool_]:

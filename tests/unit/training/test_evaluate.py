@@ -73,6 +73,7 @@ def test_groups_that_made_the_bundles_baseline_are_never_scored_but_may_make_one
     plain = select(bundle(group(1), reserved), windows)
     assert not set(plain.scored.group) & set(reserved.group)
     assert len(plain.scored) == 96 - 4 - 8
+    assert plain.note.endswith(f"scoring the {24 - 1 - 2} groups held out")
     again = select(bundle(group(1), reserved), windows, {"cooler": "100"}, commission=3)
     assert set(cycles(again.commissioning)) == {c for c in cycles(reserved) if c >= 48}
     more = select(bundle(group(1), reserved), windows, {"cooler": "100"}, commission=5)
