@@ -2,8 +2,12 @@
 
 A mode is observable in a window where the difference from the healthy twin of the same seed, averaged over the window,
 exceeds three standard deviations of the noise in at least one evidence sensor. Averages are matched by operating state
-and phase and weighted with the twin's time in each: a machine that merely runs a step ahead differs in nothing.
+and phase, weighted with the twin's time in each, and taken over the cycles that both completed: a machine that merely
+runs a step ahead, or is interrupted by the window's end in another cycle, differs in nothing. Of what swings around
+zero, such as a motor's current, the average magnitude counts as well.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,36 +20,86 @@ SIGMAS = 3.0
 NEGLIGIBLE = 1e-6
 """Share of full scale below which no difference counts, however quiet a sensor is."""
 
+Sums = tuple[Array, NDArray[np.int64]]
+"""Sums (G, V) of values by operating state and phase, and how many there were."""
+
 
 class PhaseMeans:
-    """Means of perfect values by operating state and phase, for C machines, gathered step by step."""
+    """Sums of perfect values by operating state and phase, for C machines, gathered step by step.
 
-    def __init__(self, states: int, phases: int, sensors: int, machines: int) -> None:
-        self._phases, self._machines = phases, machines
-        rows = states * phases * machines
-        self._sum = np.zeros((rows, sensors))
-        self._count = np.zeros(rows, dtype=np.int64)
-        self._absent = np.zeros((rows, sensors), dtype=np.int64)
-        self._each = np.arange(machines)
+    Args:
+        states, phases: how many there are.
+        machine: whose sensors they are; the magnitudes of those that may be negative follow the values.
+        machines: C.
+        pairs: columns of faulty machines and of their healthy twins.
+    """
+
+    def __init__(
+        self, states: int, phases: int, machine: Machine, machines: int, pairs: Iterable[tuple[int, int]]
+    ) -> None:
+        self._phases, self._groups = phases, states * phases
+        self._swinging = np.flatnonzero([sensor.range.low < 0 for sensor in machine.sensors])
+        width = len(machine.sensors) + len(self._swinging)
+        self._sum = np.zeros((machines * self._groups, width))
+        self._steps = np.zeros(machines * self._groups, dtype=np.int64)
+        self._absent = np.zeros((machines * self._groups, width), dtype=np.int64)
+        self._first_row = np.arange(machines) * self._groups
+        self._cycle: NDArray[np.int32] | None = None
+        self._starts: list[dict[int, Sums]] = [{} for _ in range(machines)]
+        self._partners: list[list[int]] = [[] for _ in range(machines)]
+        for faulty, healthy in pairs:
+            self._partners[faulty].append(healthy)
+            self._partners[healthy].append(faulty)
 
     def add(self, frames: Frames) -> None:
         """Take over a stretch."""
         groups = frames.state.astype(np.int64) * self._phases + frames.phase
         for step, group in enumerate(groups):
-            rows = group * self._machines + self._each
+            cycle = frames.cycle[step]
+            if self._cycle is not None:
+                for column in np.flatnonzero(cycle != self._cycle):
+                    self._note_start(int(column), int(cycle[column]))
+            self._cycle = cycle
             seen = frames.values[step].T
-            absent = np.isnan(seen)
+            values = np.concatenate([seen, np.abs(seen[:, self._swinging])], axis=1)
+            rows = group + self._first_row
+            absent = np.isnan(values)
             if absent.any():
-                seen = np.where(absent, np.float32(0), seen)
+                values[absent] = 0
                 self._absent[rows] += absent
-            self._sum[rows] += seen
-            self._count[rows] += 1
+            self._sum[rows] += values
+            self._steps[rows] += 1
 
-    def of(self, machine: int) -> tuple[Array, NDArray[np.int64]]:
-        """Means (G, S) by state and phase of one machine, NaN where it was never seen, and how often it was."""
-        rows = slice(machine, None, self._machines)
-        count = self._count[rows, None] - self._absent[rows]
-        return np.where(count > 0, self._sum[rows] / np.maximum(count, 1), np.nan), count
+    def between(self, faulty: int, healthy: int) -> tuple[Sums, Sums]:
+        """Sums of both over the cycles that both completed; over the whole window where there is none."""
+        common = self._starts[faulty].keys() & self._starts[healthy].keys()
+        if len(common) < 2:
+            return self._of(faulty), self._of(healthy)
+        first, last = min(common), max(common)
+        ours, twin = (self._since(self._starts[column], first, last) for column in (faulty, healthy))
+        return ours, twin
+
+    @staticmethod
+    def _since(starts: dict[int, Sums], first: int, last: int) -> Sums:
+        return starts[last][0] - starts[first][0], starts[last][1] - starts[first][1]
+
+    def _of(self, column: int) -> Sums:
+        rows = slice(column * self._groups, (column + 1) * self._groups)
+        return self._sum[rows].copy(), self._steps[rows, None] - self._absent[rows]
+
+    def _note_start(self, column: int, cycle: int) -> None:
+        """Remember the sums at the start of a cycle, and forget those that no pair needs any more."""
+        if not self._partners[column]:
+            return
+        self._starts[column][cycle] = self._of(column)
+        for near in (column, *self._partners[column]):
+            kept, latest = set(), []
+            for other in self._partners[near]:
+                common = self._starts[near].keys() & self._starts[other].keys()
+                kept |= {min(common), max(common)} if common else set()
+                latest.append(max(common, default=-1))
+            for old in [number for number in self._starts[near] if number < min(latest) and number not in kept]:
+                del self._starts[near][old]
 
 
 def noise_level(machine: Machine, reading: Array) -> Array:
@@ -53,23 +107,28 @@ def noise_level(machine: Machine, reading: Array) -> Array:
     levels = np.array([noise_of(machine, sensor) for sensor in machine.sensors])
     steps = np.array([resolution_of(sensor) for sensor in machine.sensors])
     floor = np.array([NEGLIGIBLE * (sensor.range.high - sensor.range.low) for sensor in machine.sensors])
-    noise = levels[:, 0] + levels[:, 1] * np.nan_to_num(np.abs(reading))
+    noise = levels[:, 0] + levels[:, 1] * np.abs(reading)
     return np.asarray(np.maximum(np.sqrt(noise**2 + steps**2 / 12.0), floor))
 
 
 def strengths(machine: Machine, means: PhaseMeans, faulty: int, healthy: int) -> Array:
     """How far each sensor (S,) of one machine is from its healthy twin, in standard deviations of its noise.
 
-    Signed; 0 where nothing can be compared.
+    Signed, of the value or of its magnitude, whichever differs more; 0 where nothing can be compared.
     """
-    ours, ours_seen = means.of(faulty)
-    twin, twin_seen = means.of(healthy)
+    (ours, ours_seen), (twin, twin_seen) = means.between(faulty, healthy)
     weight = np.where((ours_seen > 0) & (twin_seen > 0), twin_seen, 0)
-    total = weight.sum(axis=0)
-    share = weight / np.maximum(total, 1)
-    difference = (share * np.where(weight > 0, ours - twin, 0.0)).sum(axis=0)
-    reading = (share * np.where(weight > 0, twin, 0.0)).sum(axis=0)
-    return np.where(total > 0, difference / noise_level(machine, reading), 0.0)
+    share = weight / np.maximum(weight.sum(axis=0), 1)
+    expected = twin / np.maximum(twin_seen, 1)
+    difference = (share * (ours / np.maximum(ours_seen, 1) - expected)).sum(axis=0)
+    reading = (share * expected).sum(axis=0)
+    sensors = len(machine.sensors)
+    swinging = np.flatnonzero([sensor.range.low < 0 for sensor in machine.sensors])
+    farthest, level = difference[:sensors].copy(), np.abs(reading[:sensors])
+    level[swinging] = reading[sensors:]
+    louder = np.abs(difference[sensors:]) > np.abs(farthest[swinging])
+    farthest[swinging[louder]] = difference[sensors:][louder]
+    return np.asarray(farthest / noise_level(machine, level))
 
 
 def is_observable(machine: Machine, strength: Array) -> bool:

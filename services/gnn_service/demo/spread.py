@@ -1,7 +1,7 @@
 """Machines of one kind are not alike: how far each class of parameter differs between them.
 
 Spreads are representative of series production: bores within 0.1 %, set pressures within 1.5 %, cooler conductance
-within 8 %, friction within 15 %, leakages log-normal with a sigma of 0.25.
+within 8 %, friction within 15 %, leakages and vibration log-normal with a sigma of 0.25.
 """
 
 import re
@@ -30,14 +30,19 @@ class Spread:
 
 EQUAL = Spread("none")
 CLASSES: tuple[tuple[str, Spread], ...] = (
-    (r"(^|_)(k_)?(leak|leakage|seal_leakage|null_leakage)(age)?(_|$)|^k_(leak|seal)", Spread("lognormal", 0.25)),
-    (r"friction|coulomb|viscous|(^|_)(f_c|f_v|c_f|c_v|fc|fv|mu)(_|$)|(^|_)drag(_|$)", Spread("relative", 0.15)),
-    (r"(^|_)(bore|rod|bore_diameter|rod_diameter|screw_diameter)(_|$)|^(area|a)_(head|rod)", Spread("relative", 0.001)),
-    (r"(^|_)(relief|set|p_set|set_pressure|standby|margin|precharge|charge)(_pressure)?(_|$)|^p_(relief|set|pre|charge|0)",
+    (r"(^|_)(rated|nominal|reference|slope|excess|lever|power|flow|time)(_|$)", EQUAL),  # what others are measured by
+    (r"(^|_)k?_?(leak|leakage|seal)(_|$)|(^|_)ingress_", Spread("lognormal", 0.25)),
+    (r"(^|_)(vibration|unbalance)(_|$)|envelope_base", Spread("lognormal", 0.25)),
+    (r"(^|_)(backlash|imbalance)$", Spread("relative", 0.3)),
+    (r"(^|_)(scatter|injection_hysteresis)$", Spread("relative", 0.2)),
+    (r"friction|coulomb|viscous|(^|_)drag(_|$)", Spread("relative", 0.15)),
+    (r"^preload$|(^|_)lag$", Spread("relative", 0.1)),
+    (r"(^|_)(ua|conductance)(_|$)", Spread("relative", 0.08)),
+    (r"^(clamp_force|brake_holding|(winding_)?resistance)$|resistance_thermal$", Spread("relative", 0.05)),
+    (r"(^|_)(torque_constant|rate|volumetric_efficiency)$", Spread("relative", 0.02)),
+    (r"(^|_)(relief|margin|precharge|charge)(_|$)|(^|_)(control|set|standby|lock|bypass)_pressure$|^pressure(_on|_off)?$",
      Spread("relative", 0.015)),
-    (r"(^|_)(ua|conductance|heat_transfer)(_|$)", Spread("relative", 0.08)),
-    (r"(^|_)(kt|torque_constant|winding_resistance)(_|$)", Spread("relative", 0.02)),
-    (r"(^|_)(filter|clean)_?resistance|(^|_)(dp_clean|clean_dp)(_|$)", Spread("relative", 0.05)),
+    (r"(^|_)(bore|rod)$|(^|_)screw_diameter$|^area_(head|rod)$", Spread("relative", 0.001)),
 )  # fmt: skip
 """Spread by class of parameter, told by its name; all others are equal in all machines."""
 _PATTERNS = tuple((re.compile(pattern), spread) for pattern, spread in CLASSES)

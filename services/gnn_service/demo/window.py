@@ -182,8 +182,9 @@ class WindowRun:
             system.machine, setting.keys, self._step_s, stride=self._stride, start_s=-self._run_in * self._step_s,
             faults=sensor_faults, noise=plan.noise,
         )  # fmt: skip
+        self._pairs = _pairs(self._columns, setting.size)
         self._means = PhaseMeans(
-            len(system.plant.STATES), len(system.plant.PHASES), len(system.sensors), len(self._columns)
+            len(system.plant.STATES), len(system.plant.PHASES), system.machine, len(self._columns), self._pairs
         )
         self._energy = _Energy(system, setting.size, self._step_s) if plan.ledger else None
 
@@ -212,14 +213,11 @@ class WindowRun:
         shape = (len(self._system.modes), len(self._system.sensors), self._size)
         strength = np.zeros(shape, dtype=np.float32)
         observable = np.zeros((shape[0], shape[2]), dtype=bool)
-        twin: dict[int, int] = {}
-        for column, (machine, mode) in enumerate(self._columns):
-            if column >= self._size and mode is None:
-                twin[machine] = column
-        for column, (machine, alone) in enumerate(self._columns):
+        for column, twin in self._pairs:
+            machine, alone = self._columns[column]
             mode = self._only_mode(machine) if column < self._size else alone
-            if machine in twin and mode is not None:
-                seen = strengths(self._system.machine, self._means, column, twin[machine])
+            if mode is not None:
+                seen = strengths(self._system.machine, self._means, column, twin)
                 strength[mode, :, machine] = seen
                 observable[mode, machine] = is_observable(self._system.machine, seen)
         active = (self._severity > 0).astype(np.float64)
@@ -303,6 +301,17 @@ def _columns(severity: Array) -> list[tuple[int, int | None]]:
         if len(active) > 1:
             columns.extend((machine, int(mode)) for mode in active)
     return columns
+
+
+def _pairs(columns: Sequence[tuple[int, int | None]], size: int) -> list[tuple[int, int]]:
+    """Columns to compare: each machine with one fault, and each that has one of several alone, with its twin."""
+    twins = {machine: column for column, (machine, mode) in enumerate(columns) if column >= size and mode is None}
+    several = {machine for machine, mode in columns if mode is not None}
+    return [
+        (column, twins[machine])
+        for column, (machine, mode) in enumerate(columns)
+        if machine in twins and (mode is not None if machine in several else column < size)
+    ]
 
 
 def _later(schedule: Schedule, run_in_s: float, machine: NDArray[np.int64]) -> Schedule:

@@ -10,16 +10,17 @@ ROW = {sensor.id: row for row, sensor in enumerate(MACHINE.sensors)}
 DP_NOISE = np.hypot(0.01, 0.01 / np.sqrt(12))
 
 
-def frames(values, phase):
+def frames(values, phase, cycle=None):
     """Frames (N, 6, B) that differ in the filter's pressure drop alone, given as (N, B) with phases (N, B)."""
     block = np.ones((len(values), 6, values.shape[1]), dtype=np.float32)
     block[:, ROW["filter.dp"]] = values
     phase = np.asarray(phase, dtype=np.int8)
-    return Frames(block, np.zeros_like(phase), phase, np.zeros_like(phase, dtype=np.int32))
+    cycle = np.zeros_like(phase, dtype=np.int32) if cycle is None else np.asarray(cycle, dtype=np.int32)
+    return Frames(block, np.zeros_like(phase), phase, cycle)
 
 
 def strength_of(*stretches):
-    means = PhaseMeans(1, 3, 6, 2)
+    means = PhaseMeans(1, 3, MACHINE, 2, [(0, 1)])
     for stretch in stretches:
         means.add(stretch)
     return strengths(MACHINE, means, 0, 1)
@@ -47,6 +48,29 @@ def test_differences_of_phases_count_by_the_healthy_machines_time_in_them():
     values[:20, 0] += 0.1
     strength = strength_of(frames(values, np.stack([phase, phase], axis=1)))
     assert strength[ROW["filter.dp"]] == pytest.approx(0.1 * 0.4 / DP_NOISE, rel=1e-5)
+
+
+def test_only_cycles_that_both_completed_count():
+    step = np.arange(120)
+    fast, slow = step // 10, step // 14
+    level = 10 * np.random.default_rng(0).random(20)
+    values = np.stack([level[slow], level[fast]], axis=1)
+    cycles = np.stack([slow, fast], axis=1)
+    assert not np.round(strength_of(frames(values, np.ones((120, 2)), cycles)), 3).any()
+    parts = [frames(values[cut], np.ones((120, 2))[cut], cycles[cut]) for cut in (slice(0, 33), slice(33, 120))]
+    whole = strength_of(frames(values, np.ones((120, 2)), cycles))
+    assert (strength_of(*parts) == whole).all()
+    assert np.abs(strength_of(frames(values, np.ones((120, 2))))).max() > 3
+
+
+def test_of_what_swings_around_zero_the_magnitude_counts():
+    swing = np.tile([1.0, -1.0], 50)
+    block = np.zeros((100, 6, 2), dtype=np.float32)
+    oil = ROW["tank.t_oil"]
+    block[:, oil] = np.stack([1.5 * swing, swing], axis=1)
+    none = np.zeros((100, 2), dtype=np.int8)
+    strength = strength_of(Frames(block, none, none, none.astype(np.int32)))
+    assert strength[oil] == pytest.approx(0.5 / np.hypot(0.05, 0.1 / np.sqrt(12)), rel=1e-5)
 
 
 def test_how_a_window_is_cut_changes_nothing():
