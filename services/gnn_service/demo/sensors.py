@@ -139,6 +139,7 @@ class SensorBank:
             _Noise(machine, keys, every, rows) for every, rows in _groups(machine.sensors, step_s * stride).items()
         ]
         self._every = _strides(machine.sensors, step_s * stride)
+        self._waiting = _Waiting(self._every * stride, len(keys))
         self._rounding = _Rounding(machine.sensors)
         self._low = np.array([s.range.low for s in machine.sensors], dtype=np.float32)[:, None]
         self._high = np.array([s.range.high for s in machine.sensors], dtype=np.float32)[:, None]
@@ -167,6 +168,7 @@ class SensorBank:
         taken = np.array(values[first :: self._stride], dtype=np.float32)
         if self._real:
             self._lag.follow(values, first, self._stride, taken)
+        self._waiting.report(values, self._start + row, first, self._stride, taken)
         number = (self._start + row + first) // self._stride + np.arange(len(taken))
         times: Array = np.asarray(number * (self._step_s * self._stride), dtype=np.float64)
         if not len(taken):
@@ -246,6 +248,28 @@ class _Lag:
             moment[...] = state
         taken[:, self._rows] = ours[first::stride]
         self._state = state
+
+
+class _Waiting:
+    """Results that exist for a moment, such as that of a test: a slow sensor reports them with its next sample."""
+
+    def __init__(self, every: NDArray[np.int64], machines: int) -> None:
+        self._every = every
+        self._result = np.full((len(every), machines), np.nan, dtype=np.float32)
+
+    def report(self, values: Block, number: int, first: int, stride: int, taken: Block) -> None:
+        """Put results of values (n, S, B), whose first row has this number, into the samples that lack one."""
+        slow = np.flatnonzero((self._every > 1) & np.isnan(values).any(axis=(0, 2)))
+        for row in range(len(values) if len(slow) else 0):
+            now = values[row, slow]
+            result = np.where(np.isnan(now), self._result[slow], now)
+            due = (number + row) % self._every[slow] == 0
+            if due.any():
+                sample = (row - first) // stride
+                lacking = due[:, None] & np.isnan(taken[sample, slow])
+                taken[sample, slow] = np.where(lacking, result, taken[sample, slow])
+                result[due] = np.nan
+            self._result[slow] = result
 
 
 class _Noise:

@@ -20,6 +20,8 @@ from gnn_service.demo.window import WindowPlan, simulate_window
 from gnn_service.domain.machine import SensorRole
 
 EASY_AUC = 0.95
+FEWEST_SHARE = 0.25
+"""A sensor counts where at least this share of the machines has shown a value: no limit is set on a handful."""
 EARLY = (0.05, 0.3)
 """Severities that count as small."""
 
@@ -99,8 +101,11 @@ def _best(
     for row, sensor in enumerate(system.sensors):
         if sensor.role is not SensorRole.EVIDENCE:
             continue
-        samples = [readings[:, row].ravel().astype(np.float64) for readings in (healthy, faulty)]
-        reached = auc(*(one[np.isfinite(one)] for one in samples))
+        present = [np.isfinite(readings[:, row]) for readings in (healthy, faulty)]
+        if min(one.any(axis=0).sum() for one in present) < FEWEST_SHARE * healthy.shape[2]:
+            continue
+        samples = [readings[:, row].astype(np.float64) for readings in (healthy, faulty)]
+        reached = auc(*(one[there] for one, there in zip(samples, present, strict=True)))
         if reached > best.auc:
             best = Separability(mode.id, sensor.id, reached)
     return best

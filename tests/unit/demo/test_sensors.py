@@ -133,6 +133,22 @@ def test_a_test_that_was_not_made_has_no_reading():
     assert readings[60:, ROW["filter.dp"], 0] == pytest.approx(0.5, abs=0.08)
 
 
+@pytest.mark.parametrize("moment", [63, 67, 70])
+@pytest.mark.parametrize("stride", [1, 5, 10])
+def test_a_slow_sensor_reports_a_momentary_result_with_its_next_sample(moment, stride):
+    values = steady(200, 2)
+    values[:, ROW["tank.t_oil"]] = np.nan
+    values[moment, ROW["tank.t_oil"], 1] = 55.0
+    for pieces in ([], [64, 66, 69]):
+        bank = SensorBank(MACHINE, keys(2), STEP_S, stride=stride, noise=False)
+        parts = [bank.measure(piece) for piece in np.split(values, pieces)]
+        times, readings = (np.concatenate(column) for column in zip(*parts, strict=True))
+        shown = readings[:, ROW["tank.t_oil"]]
+        assert times[np.isfinite(shown[:, 1])] == pytest.approx([7.0])
+        assert np.nanmax(shown) == 55.0
+        assert np.isnan(shown[:, 0]).all()
+
+
 def test_perfect_sensors_show_what_is_there():
     values = np.random.default_rng(2).uniform(1, 4, (50, 6, 2)).astype(np.float32)
     readings = read(values, noise=False)
