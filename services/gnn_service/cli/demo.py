@@ -1,9 +1,13 @@
-"""`gnn-service demo`: the service and a feed of real cycles in one process, until Ctrl-C or until all is shown."""
+"""`gnn-service demo`: the service and a feed of cycles in one process, until Ctrl-C or until all is shown.
+
+The cycles are real ones of a test rig, or of a simulated machine in which a fault grows.
+"""
 
 import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +24,7 @@ from gnn_service.demo.feed import Cycle, Replayed, cycles_of, only_fault, replay
 from gnn_service.demo.score import Score
 from gnn_service.demo.table import live_table, plain_line, print_summary
 from gnn_service.domain.machine import Machine
+from gnn_service.model.bundle import Bundle
 from gnn_service.observability.logs import configure_logs
 from gnn_service.recordings.folder import read_recording
 
@@ -33,23 +38,75 @@ _WATCHED_PAUSE_S = 0.25  # a person can follow four cycles a second
 
 @app.command()
 def demo(
-    machine: Annotated[str, typer.Argument(help="What to replay: rig, a real hydraulic test rig.")] = RIG,
-    fault: Annotated[str | None, typer.Option(help="Replay only cycles in which this failure mode is present.")] = None,
+    machine: Annotated[
+        str, typer.Argument(help="rig, a real hydraulic test rig; or excavator, moulding, cnc, robot, simulated.")
+    ] = RIG,
+    fault: Annotated[
+        str | None, typer.Option(help="Replay only the rig's cycles with this failure mode; or let it grow, e.g. E1.")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, max=1e6, help="End by itself after so long.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, and nothing else.")] = False,
 ) -> int:
-    """Start the service, replay real cycles through it and show each diagnosis beside the truth.
+    """Start the service, send cycles through it and show each diagnosis beside the truth.
 
     In a terminal it stays up until Ctrl-C; without one, or with --minutes, it ends by itself.
     """
-    if machine != RIG:
-        raise typer.BadParameter(f"there is no demo of {machine!r} yet; use: gnn-service demo {RIG}")
     configure_logs("warning", "auto")
+    shown = _rig(fault) if machine == RIG else _simulated(machine, fault, quiet=as_json)
+    return run_loop(_until_stopped(_Demo(shown, minutes=minutes, as_json=as_json)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What a demo feeds: healthy cycles to commission from, the others, and a remark on what to expect."""
+
+    machine: Machine
+    healthy: Sequence[Cycle]
+    cycles: Sequence[Cycle]
+    remark: str = ""
+
+
+def _rig(fault: str | None) -> _Shown:
     recording = read_recording(Path(str(files("gnn_service.demo") / "data" / "uci_hydraulic_slice")))
     healthy, cycles = split_for_commissioning(cycles_of(recording), COMMISSIONING_CYCLES)
     if fault is not None:
         cycles = only_fault(cycles, recording.machine, fault)
-    return run_loop(_until_stopped(_Demo(recording.machine, healthy, cycles, minutes=minutes, as_json=as_json)))
+    return _Shown(recording.machine, healthy, cycles)
+
+
+def _simulated(machine: str, fault: str | None, *, quiet: bool) -> _Shown:
+    from gnn_service.demo.showcase import showcase
+    from gnn_service.demo.systems import get_system, list_systems
+
+    if machine not in list_systems():
+        known = ", ".join((RIG, *list_systems()))
+        raise typer.BadParameter(f"there is no demo of {machine!r}; there is: {known}", param_hint="MACHINE")
+    system = get_system(machine)
+    bundle = Bundle.open(load_settings().model.bundle)
+    with nullcontext() if quiet else err.status(f"simulating the {machine} ..."):
+        shown = showcase(system, fault)
+    seen = "at none of them" if shown.visible_from is None else f"from severity {shown.visible_from:g} on"
+    remark = (
+        f"{shown.mode.id}: {shown.mode.name} ({shown.mode.component}), severity 0 to 1, machine in {shown.state}."
+        f" Sensors without noise tell it from healthy {seen}."
+    )
+    if system.machine.id not in bundle.machines:
+        remark += f" {_how_far(system.machine, shown.mode.mode, bundle)}"
+    return _Shown(system.machine, shown.healthy, shown.cycles, remark)
+
+
+def _how_far(machine: Machine, fault: str, bundle: Bundle) -> str:
+    """What to expect of a model that has never seen a machine of this kind."""
+    types = {component.id: component.type for component in machine.components}
+    known = [m.id for m in machine.failure_modes if f"{types[m.component]}.{m.mode}" in bundle.vocabulary.modes]
+    count = f"{len(known)} of its {len(machine.failure_modes)} failure modes"
+    words = f"It knows {count}{', this one too' if fault in known else ', this one is not among them'}."
+    trained = ", ".join(bundle.machines)
+    return (
+        f"The model was trained on {trained} alone and has never seen a machine of this kind."
+        f" {words if known else 'It knows none of its failure modes.'}"
+        " This shows how far that goes; what it says of this machine is not validated."
+    )
 
 
 async def _until_stopped(demo: "_Demo") -> int:
@@ -71,15 +128,14 @@ class _Demo:
 
     def __init__(
         self,
-        machine: Machine,
-        healthy: Sequence[Cycle],
-        cycles: Sequence[Cycle],
+        shown: _Shown,
         *,
         minutes: float | None,
         as_json: bool,
     ) -> None:
         self.score = Score()
-        self._machine, self._healthy, self._cycles = machine, healthy, cycles
+        self._machine, self._healthy, self._cycles = shown.machine, shown.healthy, shown.cycles
+        self._remark = shown.remark
         self._as_json = as_json
         self._watched = out.is_terminal and not as_json
         self._limit_s = minutes * 60 if minutes else None if self._watched else _UNWATCHED_S
@@ -97,6 +153,10 @@ class _Demo:
                 if status is not None:
                     status.stop()
                 self._about = {"machine": self._machine.id, "url": url, "docs": f"{url}/docs"}
+                if self._remark and self._as_json:
+                    self._about["remark"] = self._remark
+                elif self._remark:
+                    out.print(self._remark, soft_wrap=not self._watched, markup=False)
                 limit = asyncio.timeout(None)
                 try:
                     async with limit:

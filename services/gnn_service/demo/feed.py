@@ -15,6 +15,9 @@ from gnn_service.domain.recording import MICROSECONDS, Recording, Truth
 from gnn_service.domain.window import Window
 from gnn_service.recordings.windows import cycle_windows
 
+FOUND = 0.5
+"""From this probability on a fault without levels counts as found."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrueState:
@@ -58,9 +61,14 @@ class Verdict:
     right: bool | None
 
     @property
+    def labelled(self) -> bool:
+        """Whether the truth names one fault to look at: a mode with levels, or a fault that is there."""
+        return self.truth is not None and (bool(self.truth.mode.levels) or self.truth.faulty)
+
+    @property
     def finding(self) -> FaultFinding | None:
         """The fault to show: the one that is labelled, else the most probable."""
-        if self.truth is not None:
+        if self.truth is not None and self.labelled:
             return _finding(self.diagnosis, self.truth.mode)
         return max(self.diagnosis.faults, key=lambda fault: fault.probability, default=None)
 
@@ -130,11 +138,13 @@ def _verdict(component: ComponentDiagnosis, truth: Mapping[str, TrueState]) -> V
     if state is None:
         return Verdict(component, None, None)
     finding = _finding(component, state.mode)
-    if finding is None or component.health is None:
+    if component.health is None or (finding is None and (state.faulty or state.level is not None)):
         return Verdict(component, state, None)
-    if state.level is not None:
+    if finding is not None and state.level is not None:
         return Verdict(component, state, finding.level == state.level)
-    return Verdict(component, state, (finding.probability >= 0.5) == state.faulty)
+    if finding is not None and state.faulty:
+        return Verdict(component, state, finding.probability >= FOUND)
+    return Verdict(component, state, all(fault.probability < FOUND for fault in component.faults))
 
 
 def _finding(component: ComponentDiagnosis, mode: FailureMode) -> FaultFinding | None:

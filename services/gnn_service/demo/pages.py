@@ -22,8 +22,9 @@ INTRODUCTION = """\
 Generated from the machine's description and its simulator by `python -m gnn_service.demo.pages`; do not edit by hand.
 Numbers marked *representative* are of the class of machine, not of a maker's product."""
 PICTURE_S = 60.0
-CYCLES_SHOWN = 2.5
+CYCLES_SHOWN = 1.1
 BALANCE_S = 600.0
+LONGEST_SHOWN_S = 1_400.0
 
 
 def page(system: System) -> str:
@@ -56,7 +57,7 @@ def write_pictures(system: System, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = main_state(system)
     period = system.duty_cycle.period_s if system.duty_cycle else PICTURE_S
-    seconds = min(CYCLES_SHOWN * period, BALANCE_S)
+    seconds = min(max(CYCLES_SHOWN * period, PICTURE_S), LONGEST_SHOWN_S)
     run = trace(system, [{}], seconds=seconds)
     names = [system.plant.PHASES[index] for index in run.frames.phase[:, 0]]
     cycle = Cycle(run.time_s, run.frames.values[:, :, 0], np.array(names))

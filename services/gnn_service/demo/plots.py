@@ -134,7 +134,8 @@ def save(figure: "Figure", path: Path) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})
     with Image.open(drawn) as picture:
-        picture.convert("RGB").quantize(colors=48, dither=Image.Dither.NONE).save(path, optimize=True)
+        few = picture.convert("RGB").quantize(colors=128, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
 
 
 def _panels(rows: int, columns: int, *, height: float, title: str) -> "tuple[Figure, NDArray[Any]]":
@@ -158,7 +159,7 @@ def _shade(axes: "Axes", cycle: Cycle, *, labelled: bool) -> None:
             continue
         begin, end = float(cycle.time_s[first]), float(cycle.time_s[min(last, len(cycle.time_s) - 1)])
         axes.axvspan(begin, end, color=BANDS[names.index(name) % len(BANDS)], linewidth=0)
-        if labelled and end - begin > 0.03 * cycle.time_s[-1]:
+        if labelled and end - begin > 0.06 * (cycle.time_s[-1] - cycle.time_s[0]):
             axes.text((begin + end) / 2, 1.02, name, transform=axes.get_xaxis_transform(), ha="center", fontsize=6.5)
 
 

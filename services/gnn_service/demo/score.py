@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gnn_service.demo.feed import Replayed
+from gnn_service.demo.feed import FOUND, Replayed, TrueState, Verdict
+
+HEALTHY = "healthy"
 
 
 @dataclass(slots=True)
@@ -48,8 +50,7 @@ class Score:
                 tally.right += 1
             else:
                 tally.wrong += 1
-                said = verdict.finding.level if verdict.finding else None
-                tally.mistakes[verdict.truth.level or verdict.truth.mode.id, said or "another severity"] += 1
+                tally.mistakes[_true(verdict.truth), _said(verdict)] += 1
 
     def as_json(self) -> dict[str, Any]:
         """What `demo --json` prints under ``components``."""
@@ -65,3 +66,15 @@ class Score:
             }
             for component, tally in self._components.items()
         }
+
+
+def _true(truth: TrueState) -> str:
+    return truth.level or (truth.mode.id if truth.faulty else HEALTHY)
+
+
+def _said(verdict: Verdict) -> str:
+    """The level that was found where there are levels, else the most probable fault, if any is probable."""
+    if verdict.truth is not None and verdict.truth.level is not None:
+        return (verdict.finding.level if verdict.finding else None) or "another severity"
+    found = [fault for fault in verdict.diagnosis.faults if fault.probability >= FOUND]
+    return max(found, key=lambda fault: fault.probability).name if found else HEALTHY

@@ -18,7 +18,7 @@ COLOURS = {
     State.UNKNOWN: "dim",
 }
 _SHOWN_MISTAKES = 3
-_SHOWN_FROM = 0.5  # a fault less likely than not is not shown where the truth is unknown
+_SHOWN_FROM = 0.5  # a fault less likely than not is shown only where the truth names it
 
 
 def live_table(machine: Machine, replayed: Replayed, total: int, score: Score) -> RenderableType:
@@ -33,7 +33,7 @@ def live_table(machine: Machine, replayed: Replayed, total: int, score: Score) -
     unjudged = []
     for verdict in replayed.verdicts:
         found, finding = verdict.diagnosis, verdict.finding
-        if verdict.truth is None and found.health is None:
+        if not verdict.labelled and found.health is None:
             unjudged.append(found.component)
             continue
         shown = finding is not None and found.health is not None and not _is_doubtful(verdict)
@@ -47,19 +47,21 @@ def live_table(machine: Machine, replayed: Replayed, total: int, score: Score) -
             tally_text(score.components.get(found.component)),
         )
     if unjudged:
-        table.caption = f"unknown, and so is the truth: {', '.join(unjudged)}"
+        known = all(verdict.truth is not None for verdict in replayed.verdicts)
+        table.caption = f"{'unknown' if known else 'unknown, and so is the truth'}: {', '.join(unjudged)}"
     return table
 
 
 def plain_line(replayed: Replayed, total: int) -> str:
-    """One cycle as one line: every component whose true state is known."""
+    """One cycle as one line: every component whose true state is known and of which something can be said."""
     parts = [
         f"{verdict.diagnosis.component} {_health(verdict.diagnosis.health)} {verdict.diagnosis.state}: "
         f"{fault_text(verdict)}{_severity(verdict)}{_ruling(verdict)}"
         for verdict in replayed.verdicts
-        if verdict.truth is not None
+        if verdict.labelled or (verdict.truth is not None and verdict.diagnosis.health is not None)
     ]
-    return f"[{replayed.index + 1}/{total}] cycle {replayed.diagnosis.cycle} | {' | '.join(parts)}"
+    told = " | ".join(parts) or "the model says nothing of a component that can fail"
+    return f"[{replayed.index + 1}/{total}] cycle {replayed.diagnosis.cycle} | {told}"
 
 
 def fault_text(verdict: Verdict) -> str:
@@ -78,7 +80,10 @@ def tally_text(tally: Tally | None) -> str:
 def print_summary(console: Console, score: Score, docs_url: str, seconds: float) -> None:
     """Right and wrong per component, the mistakes that were made, and where the API is described."""
     console.print(f"\n{score.cycles} cycles diagnosed over HTTP in {seconds:.1f} s. Right and wrong per component:")
+    silent = [component for component, tally in score.components.items() if tally.unknown == tally.judged]
     for component, tally in score.components.items():
+        if component in silent:
+            continue
         share = tally.right / tally.judged
         counts = f"{tally.right} right, {tally.wrong} wrong, {tally.unknown} unknown"
         console.print(f"  {component:<14} {share:6.1%}  {counts}", soft_wrap=True)
@@ -87,6 +92,8 @@ def print_summary(console: Console, score: Score, docs_url: str, seconds: float)
         rest = tally.mistakes.total() - sum(times for _, times in tally.mistakes.most_common(_SHOWN_MISTAKES))
         if rest:
             console.print(f"  {'':<14}         {rest} x others", soft_wrap=True)
+    if silent:
+        console.print(f"  unknown throughout: {', '.join(silent)}", soft_wrap=True)
     console.print(f"API documentation: {docs_url}", soft_wrap=True)
 
 
@@ -95,7 +102,7 @@ def _health(health: float | None) -> str:
 
 
 def _is_doubtful(verdict: Verdict) -> bool:
-    return verdict.truth is None and verdict.finding is not None and verdict.finding.probability < _SHOWN_FROM
+    return not verdict.labelled and verdict.finding is not None and verdict.finding.probability < _SHOWN_FROM
 
 
 def _severity(verdict: Verdict) -> str:

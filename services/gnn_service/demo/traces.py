@@ -16,7 +16,8 @@ from gnn_service.demo.plant import Array, Frames, Schedule, Setting
 from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import System
 
-LONGEST_S = 900.0
+LONGEST_S = 1500.0
+SHOWN_S = 60.0
 SEVERITIES = tuple(round(0.1 * k, 1) for k in range(11))
 
 
@@ -100,7 +101,9 @@ def trace(
     return Trace(system, state, np.arange(steps, dtype=np.float64) * kind.STEP_S, frames)
 
 
-def signature(system: System, mode: SimulatedMode, *, seconds: float = 120.0, seed: int = 1) -> Trace:
-    """Eleven machines, of severity 0 to 1, side by side in a state that shows the mode."""
+def signature(system: System, mode: SimulatedMode, *, seed: int = 1) -> Trace:
+    """Eleven machines, of severity 0 to 1, side by side in a state that shows the mode, for one cycle at least."""
+    period = system.duty_cycle.period_s if system.duty_cycle else 0.0
+    seconds = min(max(SHOWN_S, period), LONGEST_S)
     grown = [{mode.id: severity} for severity in SEVERITIES]
     return trace(system, grown, seconds=seconds, state=state_that_shows(system, mode), seed=seed)
