@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gnn_service.physics import cylinders, filters, lines, motors, pumps, thermal, valves
 from gnn_service.physics.fluid import effective_bulk_modulus, kinematic_viscosity, walther
 
-UNITS = pint.UnitRegistry()
+UNITS: "pint.UnitRegistry[float]" = pint.UnitRegistry()
 Q = UNITS.Quantity
 pressure = st.floats(1e5, 400e5)
 kelvin = st.floats(253.0, 383.0)

@@ -82,7 +82,7 @@ def regulator_torque(limit: Any, pressure: Any, corner: Any, easing: Any) -> Any
     """Torque that a horsepower regulator allows at a pressure: T (1 - e max(0, 1 - p / p_corner)).
 
     The two springs of such a regulator follow the hyperbola p Q = constant only above the corner; below it they take
-    less than the whole power. Fitted to the flow test of a main pump of the Cat 320E RR service manual: within 4 % from 90 to 330 bar.
+    less than the whole power. Fits the main pump flow test of the Cat 320E RR service manual within 4 %, 90 to 330 bar.
     """
     return limit * (1.0 - easing * np.maximum(1.0 - pressure / corner, 0.0))
 
