@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gnn_service.demo.machines.robot.arm import JOINTS, Arm
 from gnn_service.demo.machines.robot.duty import STEADY_S, TABLES
-from gnn_service.demo.machines.robot.joints import Push, Work
+from gnn_service.demo.machines.robot.joints import Push, Work, total
 from gnn_service.demo.machines.robot.pace import Place
 from gnn_service.demo.plant import Array, Parameters
 from gnn_service.physics.robot import resonance
@@ -50,7 +50,7 @@ class TestBench:
         windup = friction * of("reducer", "ratio") / of("reducer", "stiffness")
         levers = np.array(LEVERS_M)[:, None]
         error = (GAP_SHARE * gap * levers) ** 2 + (WINDUP_SHARE * windup * levers) ** 2
-        self._repeat = 1e3 * np.sqrt(BASE_ERROR_M**2 + error.sum(0))
+        self._repeat = 1e3 * np.sqrt(BASE_ERROR_M**2 + total(error))
 
     def torques(self, place: Place) -> Push | None:
         """Where a test sets the torque of each motor, and to what it sets or shifts it; None where none runs."""

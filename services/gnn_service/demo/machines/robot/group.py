@@ -108,12 +108,10 @@ class Group:
         """Temperatures of lasting work of the first operating state; the clock starts anew."""
         state = self._schedule.at(0.0)
         working = state != STATES.index("waiting")
-        for _ in range(PASSES):
-            self.heat.settle(np.where(working, self._usual_losses(), 0.0))
-            self._warm()
         cold = state == STATES.index("cold_start")
-        if cold.any():
-            self.heat.cool(cold)
+        for _ in range(PASSES):
+            self.heat.settle(np.where(working, self._usual_losses(), 0.0), cold)
+            self._warm()
         self.air.reservoir = self.air.supply
         self._voltage = self._supply_v
         self._restart()

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service.demo.machines.robot.arm import JOINTS
-from gnn_service.demo.machines.robot.joints import INVERTERS
+from gnn_service.demo.machines.robot.joints import INVERTERS, total
 from gnn_service.demo.plant import Array, Parameters
 from gnn_service.physics import drives
 
@@ -72,7 +72,7 @@ class Heat:
         left = self.cabinet - end
         cabinet = end + left * np.exp(-pace)
         self.away_cabinet = wall * (end + left * -np.expm1(-pace) / pace - self.ambient)
-        self.away = motors.sum(0) + gears.sum(0)
+        self.away = total(motors) + total(gears)
         self.winding, self.housing, self.gear, self.casting, self.cabinet = winding, housing, gear, casting, cabinet
 
     def at(self, share: Array) -> tuple[Array, Array, Array, Array, Array]:
@@ -88,16 +88,16 @@ class Heat:
         """Heat in all nodes above 0 K, with what has not yet entered them, (K, B), at shares (K, 1), J."""
         winding, housing, gear, casting, cabinet = self.at(share)
         nodes = (
-            (self.c_winding[:, None] * winding).sum(0)
-            + (self.c_housing[:, None] * housing).sum(0)
-            + (self.c_gear[:, None] * gear).sum(0)
-            + (self.c_casting[:, None] * casting).sum(0)
+            total(self.c_winding[:, None] * winding)
+            + total(self.c_housing[:, None] * housing)
+            + total(self.c_gear[:, None] * gear)
+            + total(self.c_casting[:, None] * casting)
             + self.c_cabinet * cabinet
         )
-        return np.asarray(nodes + self.losses.sum(0) * SECOND * (1.0 - share))
+        return np.asarray(nodes + total(self.losses) * SECOND * (1.0 - share))
 
-    def settle(self, losses: Array) -> None:
-        """Go to where lasting losses (19, B) lead."""
+    def settle(self, losses: Array, cold: NDArray[np.bool_]) -> None:
+        """Go to where lasting losses (19, B) lead; where ``cold`` (B,), to the hall's temperature."""
         motors, gears = losses[0:6] + losses[6:12], losses[12:18]
         # housing and casting exchange heat: a balance of two nodes, solved by elimination
         a, b, c = 1.0 / self.r_housing, 1.0 / self.r_casting, 1.0 / self.r_between
@@ -113,13 +113,9 @@ class Heat:
             warm = self.ambient + heat / self._conductance_at(fan)
             cabinet = cabinet + 0.3 * (warm - cabinet)
         self.cabinet = cabinet
-        self.begin_second(losses)
-
-    def cool(self, which: NDArray[np.bool_]) -> None:
-        """Everything of some robots (B,) at the temperature of the hall, as after a weekend."""
         for name in ("winding", "housing", "gear", "casting", "cabinet"):
-            setattr(self, name, np.where(which, self.ambient, getattr(self, name)))
-        self.begin_second(np.where(which, 0.0, self.losses))
+            setattr(self, name, np.where(cold, self.ambient, getattr(self, name)))
+        self.begin_second(np.where(cold, 0.0, losses))
 
     @property
     def starts(self) -> tuple[Array, Array, Array]:

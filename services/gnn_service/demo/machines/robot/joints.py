@@ -36,6 +36,14 @@ class Work:
     drag: Array
 
 
+def total(rows: Array) -> Array:
+    """Sum over the first axis, in its order; NumPy's own order depends on the shape of the batch."""
+    result: Array = rows[0]
+    for row in rows[1:]:
+        result = result + row
+    return result
+
+
 class Joints:
     """Parameters of six joints of B robots, and what depends on temperature alone."""
 

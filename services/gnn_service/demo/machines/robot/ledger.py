@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gnn_service.demo.machines.robot.arm import JOINTS, moves_at
-from gnn_service.demo.machines.robot.joints import INVERTERS
+from gnn_service.demo.machines.robot.joints import INVERTERS, total
 from gnn_service.demo.plant import Array, Entry
 
 if TYPE_CHECKING:
@@ -48,15 +48,15 @@ def ledger_of(group: "Group", block: "Block", supplies: "Supplies", pending: Arr
     for joint in JOINTS:
         speed = group.joints.ratio[joint] * ends.qd[joint]
         kinetic = kinetic + 0.5 * group.joints.rotor[joint] * speed * speed
-    lost = np.cumsum(work.heat[:19].sum(0) * step + rectifier * step, axis=0) + pending.sum(0)
-    drag = work.drag.sum(0)
+    lost = np.cumsum(total(work.heat[:19]) * step + rectifier * step, axis=0) + total(pending)
+    drag = total(work.drag)
     rows = (
         supplies.grid + rectifier + auxiliary,
         part,
-        work.heat[0:6].sum(0),
-        work.heat[6:12].sum(0) - drag,
+        total(work.heat[0:6]),
+        total(work.heat[6:12]) - drag,
         drag,
-        work.heat[12:18].sum(0),
+        total(work.heat[12:18]),
         work.heat[INVERTERS],
         rectifier,
         supplies.chopper,

@@ -65,7 +65,7 @@ MODES = (
         life=Life("linear", 1.5, 18_000, (1_500, 5_000)),
         detect_severity=0.15,
         service_severity=0.5,
-        signs=("j5_reducer.f_resonance-", "j5_reducer.backlash+", "j5_motor.follow_err+", "gripper.repeat_error+"),
+        signs=("j5_reducer.f_resonance-", "j5_reducer.backlash+", "j5_motor.follow_err+"),
         repair="set the belt tension of A5, check its zero position",
     ),
     SimulatedMode(
@@ -114,7 +114,7 @@ MODES = (
         life=Life("power", 1.5, 10_000, (3_000, 15_000), exponent=1.5),
         detect_severity=0.15,
         service_severity=0.4,
-        signs=("gripper.p_decay+", "gripper.t_close+", "pneumatic_supply.flow+"),
+        signs=("gripper.p_decay+", "gripper.t_close+"),
         repair="replace seals and valve of the gripper",
     ),
     SimulatedMode(
