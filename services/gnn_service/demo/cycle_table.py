@@ -36,7 +36,7 @@ class _Piece:
     first: int
     steps: int
     sums: Array
-    counts: NDArray[np.int64]
+    counts: NDArray[np.int32]
 
 
 @dataclass(slots=True)
@@ -77,23 +77,23 @@ class CycleTable:
     ) -> None:
         """Take the next N steps: values (N, S, B), phase and cycle (N, B), ledger (N, L, B)."""
         steps = len(values)
-        rows = np.ascontiguousarray(np.moveaxis(values, 2, 0), dtype=np.float64)  # (B, N, S)
-        present = np.isfinite(rows)
-        filled = rows if present.all() else np.where(present, rows, 0.0)
-        books = None if ledger is None else np.ascontiguousarray(np.moveaxis(ledger, 2, 0))
         for number, one in enumerate(self._machines):
+            # machine by machine: a copy of the whole batch in double precision would be most of all memory
+            rows = values[:, :, number].astype(np.float64)
+            present = np.isfinite(rows)
+            rows[~present] = 0.0
             key = cycle[:, number].astype(np.int64) * len(self._phases) + phase[:, number]
             starts = np.r_[0, np.flatnonzero(np.diff(key)) + 1]
-            sums = np.add.reduceat(filled[number], starts, axis=0)
-            counts = np.add.reduceat(present[number], starts, axis=0, dtype=np.int64)
+            sums = np.add.reduceat(rows, starts, axis=0)
+            counts = np.add.reduceat(present, starts, axis=0, dtype=np.int32)
             lengths = np.diff(np.r_[starts, steps])
             for index, first in enumerate(starts.tolist()):
                 which, where = divmod(int(key[first]), len(self._phases))
                 one.pieces.append(
                     _Piece(which, where, self._steps + first, int(lengths[index]), sums[index], counts[index])
                 )
-            if books is not None:
-                self._add_energy(one, cycle[:, number], books[number])
+            if ledger is not None:
+                self._add_energy(one, cycle[:, number], ledger[:, :, number])
         self._steps += steps
 
     def _add_energy(self, one: _One, cycle: NDArray[np.integer[Any]], book: Array) -> None:
@@ -103,7 +103,7 @@ class CycleTable:
         for index, first in enumerate(starts.tolist()):
             which = int(cycle[first])
             one.power[which] = one.power.get(which, 0.0) + sums[index]
-            one.last_energy[which] = book[ends[index]]
+            one.last_energy[which] = book[ends[index]].copy()  # a view would keep the whole stretch
 
     def columns(self, machine: int, start_us: int) -> dict[str, NDArray[Any]]:
         """The table of one machine, whose first step began at ``start_us`` (microseconds since 1970 UTC).

@@ -30,6 +30,7 @@ MOST_NUMBERS = 400_000_000
 """Readings that a run may hold: 1.6 GB."""
 SECTION_S = 60.0
 PIECE_STEPS = 600
+_TWIN = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +216,9 @@ class _Running:
         means = PhaseMeans(
             len(self._system.plant.STATES),
             len(self._system.plant.PHASES),
-            len(self._system.sensors),
+            self._system.machine,
             len(self._columns),
+            [(self._column_of(mode), _TWIN) for mode in self._ramps],
         )
         done, on_steps = first, np.zeros(len(self._system.modes))
         while done < last:
@@ -243,13 +245,16 @@ class _Running:
             done += count
         return self._truth(first, last, severity, on_steps / (last - first), means)
 
+    def _column_of(self, mode: int) -> int:
+        """The column of the plant that has this fault and no other."""
+        return self._columns.index(mode) if len(self._ramps) > 1 else 0
+
     def _truth(self, first: int, last: int, severity: Array, active: Array, means: PhaseMeans) -> Section:
         strength = np.zeros((len(self._system.modes), len(self._system.sensors)))
         observable = np.zeros(len(self._system.modes), dtype=bool)
         for mode in self._ramps:
-            column = self._columns.index(mode) if len(self._ramps) > 1 else 0
             if severity[mode] > 0:
-                strength[mode] = strengths(self._system.machine, means, column, 1)
+                strength[mode] = strengths(self._system.machine, means, self._column_of(mode), _TWIN)
                 observable[mode] = is_observable(self._system.machine, strength[mode])
         start_s, end_s = first * self._step_s, last * self._step_s
         return Section(start_s, end_s, severity, active * (severity > 0), observable, strength)
