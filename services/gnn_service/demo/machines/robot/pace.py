@@ -22,7 +22,7 @@ from gnn_service.demo.streams import CycleDraws, Key, Purpose
 Index = NDArray[np.int64]
 CONTROL_S = 0.1
 """Cycles last whole multiples of this."""
-SPIKES = 3
+SPIKES = 8
 COLD_START = 2
 LIFT = 3
 

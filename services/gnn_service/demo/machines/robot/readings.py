@@ -19,7 +19,10 @@ DEGREES = 180.0 / np.pi
 LAG_S = 0.9e-4
 """Lag that the drive's feed-forward leaves behind the command."""
 ELASTIC_SHARE, GAP_SHARE = 0.12, 0.4
-"""Of the gear's twist and of its backlash that is following error; the command is corrected for the rest."""
+"""Of the gear's twist and its backlash that remains as following error at the joint.
+
+The command is corrected for the twist of a gear of nominal stiffness; what a softer one twists more remains whole.
+"""
 FLOOR_G, MESH_SPEED, MESH_LOAD = 0.01, 100.0, 0.5
 """Vibration at standstill, g; motor speed of the nominal vibration, rad/s; how much more of it at rated torque."""
 IMPACT_RADIUS_M, CONTACT_S, WINDOW_S = 0.15, 2.0e-3, 0.05
@@ -41,7 +44,11 @@ class Readings:
             return [parameters[f"j{joint + 1}_{part}.{name}"] for joint in JOINTS]
 
         self._servo = of("motor", "servo_stiffness")
-        self._twist = [ELASTIC_SHARE / stiffness for stiffness in of("reducer", "stiffness")]
+        nominal = of("reducer", "stiffness_nominal")
+        self._twist = [
+            ELASTIC_SHARE / known + (1.0 / real - 1.0 / known)
+            for real, known in zip(of("reducer", "stiffness"), nominal, strict=True)
+        ]
         self._backlash = of("reducer", "backlash")
         self._half_gap = [0.5 * GAP_SHARE * gap for gap in self._backlash]
         self._rated = of("reducer", "rated_torque")
