@@ -7,7 +7,7 @@ import numpy as np
 
 from gnn_service.demo.machines.moulding import duty
 from gnn_service.demo.machines.moulding.duty import Segment
-from gnn_service.demo.machines.moulding.work import Part
+from gnn_service.demo.machines.moulding.work import Part, Work
 from gnn_service.demo.plant import Array
 from gnn_service.physics import moulding as physics
 
@@ -31,6 +31,19 @@ def toggle_at(part: Part, distance: Array) -> tuple[Array, Array]:
     left = physics.platen_travel(distance, *shape, at_open)
     force = physics.clamp_force(part.p("toggle_tiebars.stiffness"), part.p("toggle_tiebars.overclosing"), left)
     return force, physics.toggle_ratio(distance, *shape, at_open)
+
+
+def clamping_force(work: Work) -> Array:
+    """Force of every machine's tie bars, N."""
+    p = work.p
+    left = physics.platen_travel(
+        work.s["crosshead"],
+        p["toggle_tiebars.ratio_at_lock"],
+        p["toggle_tiebars.ratio_knee"],
+        p["toggle_tiebars.ratio_open"],
+    )
+    force = physics.clamp_force(p["toggle_tiebars.stiffness"], p["toggle_tiebars.overclosing"], left)
+    return np.asarray(force)
 
 
 def clamp(part: Part) -> None:
@@ -57,9 +70,11 @@ def clamp(part: Part) -> None:
     stuck = part.s("elapsed") + used > duty.MOTION_TIMEOUT_S
     step = speed * used
     arrived = needed <= part.available
+    peak = pressure + _peak_above(part, at, step, elastic / ratio) * (1.0 + share) / drive
+    peak = np.minimum(np.maximum(part.s("lock_peak"), peak), part.p("manifold.pressure_limit"))
     part.set(
         crosshead=np.where(arrived, target, np.where(closing, at - step, at + step)),
-        lock_peak=np.where(closing, np.maximum(part.s("lock_peak"), pressure), 0.0),
+        lock_peak=np.where(closing, peak, 0.0),
     )
     part.show(
         pressure=supply,
@@ -75,6 +90,15 @@ def clamp(part: Part) -> None:
         returned=(speed * back + leak) * used,
     )
     part.end(used, arrived | stuck)
+
+
+def _peak_above(part: Part, at: Array, step: Array, mean: Array) -> Array:
+    """How far the crosshead's force within a step of locking rises above its mean, N."""
+    most = mean
+    for fraction in (0.0, 0.25, 0.75, 1.0):
+        force, ratio = toggle_at(part, np.maximum(at - fraction * step, 0.0))
+        most = np.maximum(most, force / ratio)
+    return np.where(part.segment == Segment.LOCK_UP, most - mean, 0.0)
 
 
 class Motion(NamedTuple):

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from gnn_service.demo.machines.moulding.clamping import toggle_at
 from gnn_service.demo.machines.moulding.slow import TICK_S, Nodes, heat_of_oil
-from gnn_service.demo.machines.moulding.work import Part, Work
+from gnn_service.demo.machines.moulding.work import Work
 from gnn_service.demo.plant import Array, Entry
 from gnn_service.physics import moulding
 
@@ -63,9 +62,8 @@ class Ledger:
         rows += [sum((f[part] for part in parts[1:]), f[parts[0]]) / step_s for parts in _LOSSES.values()]
         rows += [self._told["heaters"], *(self._told[name] for name in _SLOW_AMBIENT)]
         rows += [f["friction"] / step_s, f["inverters"] / step_s, f["gas"] / step_s]
-        force, _ = toggle_at(Part(work, np.arange(work.size)), work.s["crosshead"])
         rows += [
-            moulding.clamp_energy(force, work.p["toggle_tiebars.stiffness"]),
+            moulding.clamp_energy(f["force"], work.p["toggle_tiebars.stiffness"]),
             work.p["gas.heat_capacity"] * work.s["gas_k"],
             *self._heat(work, nodes, step_s),
         ]

@@ -81,18 +81,19 @@ class MouldingPlant(Plant):
         start.warm(work, self._nodes)
         self._targets = np.full(self._size, duty.PRODUCTION)
         self._begin()
-        done, gas_volume, gas_k = np.zeros(self._size, dtype=np.int64), work.s["gas_volume"], work.s["gas_k"]
+        done, kept = np.zeros(self._size, dtype=np.int64), work.slow_state()
         for _ in range(round(_SETTLING_CYCLES * _LONGEST_CYCLE_S / self.STEP_S)):
             finished = self._advance_once() & (done < _SETTLING_CYCLES)
             if finished.any():
                 slow.settle(work, self._nodes, np.maximum(self._last_cycle_s, 1.0), finished)
-                gas_volume = np.where(finished, work.s["gas_volume"], gas_volume)
-                gas_k = np.where(finished, work.s["gas_k"], gas_k)
+                now = work.slow_state()
+                kept = {name: np.where(finished, now[name], value) for name, value in kept.items()}
                 done = done + finished
             if (done >= _SETTLING_CYCLES).all():
                 break
         self._targets = self._setting.schedule.at(0.0)
-        self._begin(gas_volume, gas_k)
+        work.restore(kept)
+        self._begin(kept["gas_volume"], kept["gas_k"])
 
     def advance(self, steps: int, *, ledger: bool = False) -> Frames:  # noqa: D102 - described by the interface
         if steps < 0:
@@ -123,6 +124,7 @@ class MouldingPlant(Plant):
             work.of_cycle[name] += work.f[name]
         busy = (work.segment != Segment.IDLE) & (work.segment != Segment.HEAT_UP)
         ended = sequence.advance(work, self._targets)
+        work.f["force"] = clamping.clamping_force(work)
         work.s["tank_change"] += work.f["returned"] - work.f["drawn"]
         self._step += 1
         left = slow.tick(work, self._nodes) if self._step % self._ticks == 0 else None

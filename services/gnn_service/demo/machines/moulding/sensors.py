@@ -5,8 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from gnn_service.demo.machines.moulding.clamping import toggle_at
-from gnn_service.demo.machines.moulding.work import Part, Work
+from gnn_service.demo.machines.moulding.work import Work
 from gnn_service.demo.plant import Array
 from gnn_service.physics import filters, gas, moulding
 
@@ -59,14 +58,9 @@ def _position(work: Work) -> Array:
     return (work.p["toggle_tiebars.crosshead_stroke"] - work.s["crosshead"]) * 1e3
 
 
-def _force(work: Work) -> Array:
-    return toggle_at(Part(work, np.arange(work.size)), work.s["crosshead"])[0] * 1e-3
-
-
 def _strain(bar: int) -> Reader:
     def read(work: Work) -> Array:
-        force, _ = toggle_at(Part(work, np.arange(work.size)), work.s["crosshead"])
-        stress = moulding.tie_bar_stress(force, work.p["toggle_tiebars.bar_diameter"])
+        stress = moulding.tie_bar_stress(work.f["force"], work.p["toggle_tiebars.bar_diameter"])
         mean = moulding.bar_strain(stress, work.p["toggle_tiebars.bar_modulus"])
         return np.asarray(mean * moulding.tie_bar_shares(work.p["toggle_tiebars.imbalance"])[bar] * 1e6)
 
@@ -101,7 +95,7 @@ READERS: dict[str, Reader] = {
     "clamp_cylinder.v": _flow("v_clamp", 1e3),
     "clamp_cylinder.p_lock": _result("p_lock", BAR),
     **{f"toggle_tiebars.strain_{bar + 1}": _strain(bar) for bar in range(4)},
-    "toggle_tiebars.force": _force,
+    "toggle_tiebars.force": _flow("force", 1e-3),
     "toggle_tiebars.lock_decay": _result("lock_decay", 100.0),
     "toggle_tiebars.imbalance": _result("imbalance", 100.0),
     "injection_cylinder.p_hyd": _flow("p_hyd", BAR),

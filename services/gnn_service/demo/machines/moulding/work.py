@@ -67,6 +67,7 @@ FLOW = (
     "melt",  # J of work on the melt
     "shear",
     "plasticised",  # kg
+    "force",  # N of the clamp
     "p_head",
     "v_clamp",
     "p_hyd",
@@ -183,26 +184,37 @@ class Work:
         self.testing = np.zeros(size, dtype=np.bool_)
         self.done = np.zeros(size, dtype=np.bool_)
 
+    def slow_state(self) -> dict[str, Array]:
+        """What outlives a cycle: states, zones with their controllers, results; by name."""
+        zones = {"zones": self.zones, "duty": self.duty, "zone_integral": self.zone_integral}
+        return {**self.s, **{f"result {name}": value for name, value in self.results.items()}, **zones}
+
+    def restore(self, kept: Mapping[str, Array]) -> None:
+        """Take over what `slow_state` gave."""
+        self.s = {name: kept[name] for name in self.s}
+        self.results = {name: kept[f"result {name}"] for name in self.results}
+        self.zones, self.duty, self.zone_integral = kept["zones"], kept["duty"], kept["zone_integral"]
+
 
 class Part:
     """Some machines of a batch; reads copies of their rows, writes and adds into them."""
 
     def __init__(self, work: Work, index: Index) -> None:
         self.work, self.index = work, index
-        self.segment = work.segment[index]
-        self.available = work.f["available"][index]
+        self.segment = work.segment.take(index)
+        self.available = work.f["available"].take(index)
 
     def p(self, name: str) -> Array:
         """A parameter."""
-        return self.work.p[name][self.index]
+        return self.work.p[name].take(self.index)
 
     def s(self, name: str) -> Array:
         """A state."""
-        return self.work.s[name][self.index]
+        return self.work.s[name].take(self.index)
 
     def draw(self, column: int) -> Array:
         """A uniform random number of the machine's cycle."""
-        return np.asarray(self.work.draws[column, self.index])
+        return np.asarray(self.work.draws[column].take(self.index))
 
     def set(self, **values: Array) -> None:
         """New states."""
