@@ -125,7 +125,8 @@ def zigzag(time: Array, stroke: Array, speed: Array, acceleration: Array, dwell:
     """A table that moves to and fro over a stroke, with constant acceleration up to its speed and down again.
 
     Starts at 0 at rest; each half takes stroke / speed + speed / acceleration, which must be at least twice
-    speed / acceleration, and the dwell after it. Seconds, m, m/s and m/s2; speed and stroke must be positive.
+    speed / acceleration, and the dwell after it. SI floats or arrays, for it counts whole strokes; speed and stroke
+    must be positive.
     """
     ramp = speed / acceleration
     moving = stroke / speed + ramp

@@ -36,7 +36,8 @@ class Duty:
 
     Public arrays are (B,) unless said: ``state``, ``phase``, ``cycle``, ``part`` (parts made), ``tool`` (1..12 or 0),
     ``spindle`` (1/s), ``power`` (W at a new tool), ``cutter`` (m), flags ``coolant, clamp_a, clamp_c, change, drives``
-    (0.0 or 1.0), ``tick`` (of the segment), ``material``, ``tool_age`` and ``tool_life`` (12, B) in s.
+    (0.0 or 1.0), ``tick`` (of the segment) and ``ticks`` (in it), ``material`` (0..2), ``ends`` (K, B) in ticks of the
+    part's segments, ``tool_age`` and ``tool_life`` (12, B) in s.
     """
 
     def __init__(self, setting: Setting, step_s: float, lives_s: tuple[Array, Array]) -> None:
@@ -60,7 +61,7 @@ class Duty:
         self._segment = np.zeros(size, np.int64)
         self._held = np.zeros((2, size), np.int64)
         self.tick = np.zeros(size, np.int64)
-        self._ticks = np.zeros(size, np.int64)
+        self.ticks = np.zeros(size, np.int64)
         for name in ("tool", "phase"):
             setattr(self, name, np.zeros(size, np.int64))
         self.spindle, self.power, self.cutter, self.coolant, self.clamp_a = np.zeros((5, size))
@@ -147,12 +148,12 @@ class Duty:
             "drives",
         ):
             getattr(self, name)[index] = columns[name][programme, segment]
-        self._ticks[index] = self._ticks_of(index, programme, segment)
+        self.ticks[index] = self._ticks_of(index, programme, segment)
         part = columns["scale"][programme, segment] == PART
         feed = np.where(part, np.clip(self._operator[index], 0.3, 2.0), 1.0)
         self.override[index] = feed
         speed, stroke, acceleration, dwell = TABLE.motion[:, :, programme, segment]
-        length = self._ticks[index] * self.step_s
+        length = self.ticks[index] * self.step_s
         speed = np.where(stroke > 0, speed * feed, speed)
         stroke = np.maximum(stroke, speed * speed / acceleration)  # an axis that stands is held by its mask below
         moving = stroke / speed + speed / acceleration
@@ -171,7 +172,7 @@ class Duty:
         if self._next_change < len(self._change_ticks) and number >= self._change_ticks[self._next_change]:
             self._next_change += 1
             changed = self._change_state(number)
-        ended = np.flatnonzero(self.tick >= self._ticks)
+        ended = np.flatnonzero(self.tick >= self.ticks)
         if len(ended):
             self._next_segment(ended)
         return ended if not len(changed) else np.union1d(ended, changed)

@@ -74,7 +74,7 @@ class Heat:
         self.condenser = full
         self.evaporator = self.h["evaporator_conductance"] * self.h["charge"]
         # below nine tenths of its charge the evaporator starves
-        self.most = self.h["capacity"] * np.minimum(self.h["charge"] / 0.9, 1.0) ** 1.5
+        self.most = self.h["capacity"] * np.minimum(self.h["charge"] / 0.9, 1.0) ** 2.2
 
     def chill(self, ambient_k: Array) -> Chill:
         """What the chiller does at its present temperatures: it modulates within its band, up to what it can."""

@@ -50,7 +50,7 @@ MODES = (
         (geometric("hydraulic_unit.charge", 30e5),),
         Life("exponential", 1.5, 12_000, (3_000, 8_000), exponent=3.0),
         0.2, 0.5,
-        ("hydraulic_unit.p-", "hydraulic_unit.level+"),
+        ("hydraulic_unit.level-", "hydraulic_unit.p-"),
         "Measure and refill the gas charge.",
         needs=("production", "clamp_test"),
     ),

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gnn_service.demo.machines.cnc import heat as nodes
 from gnn_service.demo.machines.cnc.duty import SITE, Duty
@@ -20,7 +21,7 @@ from gnn_service.physics.axes import cutting_force, wear_factor
 
 DOOR_S, DOOR_SHARE, DOOR_LAG_S = 300, 0.2, 120.0
 _DOOR_CYCLE = 1 << 26
-SETTLING_SAMPLES = 96
+SETTLING_SAMPLES, SETTLING_LOOKS, LOOK_TICKS = 64, 5, 37
 CHANGES = 12
 CLAMPINGS = np.array([10.0, 12.0])[:, None]
 """Clampings of A and C in one part."""
@@ -126,7 +127,7 @@ class CncPlant(Plant):
         )
         self._heat.t[:] = self._ambient + 8.0
         self._heat.t[nodes.WATER] = self._heat.h["set_point"]
-        for _ in range(3):
+        for _ in range(2):
             self._warm()
             self._heat.settle(self._mean_heat(work), self._ambient)
         cold = first == WARM_UP
@@ -140,22 +141,27 @@ class CncPlant(Plant):
         clamped = np.zeros((2, self._setting.size))
         for sample in range(SETTLING_SAMPLES):
             work.seek(np.full(self._setting.size, (sample + 0.5) / SETTLING_SAMPLES))
-            start, end = work.motion(work.tick), work.motion(work.tick + 1)
-            way = end.position - start.position
-            speed = work.spindle
-            cutting = self._cutting(work, way, np.full_like(speed, 0.5), speed)
-            spindle = self._spindle.load(speed, speed, cutting, self.STEP_S)
-            force = self._force(work, cutting, speed)
-            feed = self._feed.load(start.velocity, end.velocity, way, force, work.drives, self.STEP_S)
-            coolant = self._coolant.load(work.coolant, work.tool, work.drives)
-            heat += self._heat_of(work, spindle, feed, coolant)
+            # rapid moves are short: look at several moments of each sample's motion
+            for look in range(SETTLING_LOOKS):
+                heat += self._heat_at(work, (work.tick + LOOK_TICKS * look) % work.ticks)
             clamped += np.stack([work.clamp_a, work.clamp_c])
-        heat, clamped = heat / SETTLING_SAMPLES, clamped / SETTLING_SAMPLES
+        heat, clamped = heat / (SETTLING_SAMPLES * SETTLING_LOOKS), clamped / SETTLING_SAMPLES
         h, length = self._hydraulics, work.ends[-1] * self.STEP_S
         moved = h.volumes * CLAMPINGS
         uses = (CHANGES * h.c["release_volume"] + moved[0] + moved[1]) / length * (work.state == PRODUCTION)
         heat[nodes.OIL] = h.settled_heat(uses, clamped)
         return heat
+
+    def _heat_at(self, work: Duty, tick: NDArray[np.int64]) -> Array:
+        """Power (16, B) into every node at a tick of the present segment, speeds reached and tools half worn."""
+        start, end = work.motion(tick), work.motion(tick + 1)
+        way, speed = end.position - start.position, work.spindle
+        cutting = self._cutting(work, way, np.full_like(speed, 0.5), speed)
+        spindle = self._spindle.load(speed, speed, cutting, self.STEP_S)
+        force = self._force(work, cutting, speed)
+        feed = self._feed.load(start.velocity, end.velocity, way, force, work.drives, self.STEP_S)
+        coolant = self._coolant.load(work.coolant, work.tool, work.drives)
+        return self._heat_of(work, spindle, feed, coolant)
 
     # ---- one step ------------------------------------------------------------------------------
     def _cutting(self, duty: Duty, way: Array, wear: Array, speed: Array) -> Array:
