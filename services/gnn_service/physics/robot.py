@@ -69,7 +69,9 @@ def inverse_dynamics(
     """
     motions: list[Motion] = []
     forces: list[tuple[Vector, Vector]] = []
-    turns = [_turn(link, angle) for link, angle in zip(links, q, strict=True)]
+    turns = [_turn(link, angle) for link, angle in zip(links[1:], q[1:], strict=True)]
+    # nothing depends on the angle of a first axis that is upright
+    turns.insert(0, (1.0, 0.0) if links[0].axis == "z" else _turn(links[0], q[0]))
     before = Motion((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, gravity), _NOTHING)
     for link, turn, speed, acceleration in zip(links, turns, qd, qdd, strict=True):
         before = _outward(link, turn, before, speed, acceleration)
@@ -83,6 +85,8 @@ def inverse_dynamics(
         force = _add(force, inertial)
         moment = _add(moment, _add(couple, _cross(link.com, inertial)))
         torques.append(_times(moment["xyz".index(link.axis)], link.sign))
+        if index == 0:
+            break
         moment, force = (
             _rotate(link.axis, turns[index], moment, back=True),
             _rotate(link.axis, turns[index], force, back=True),
