@@ -63,10 +63,34 @@ def test_a_chosen_fault_is_the_only_one_replayed(tmp_path: Path):
     assert 0 < orjson.loads(done.stdout)["cycles"] < orjson.loads(whole.stdout)["cycles"]
 
 
+def test_a_fault_that_grows_in_a_simulated_machine_is_shown_with_its_truth(tmp_path: Path):
+    chosen = [*DEMO, "excavator", "--fault", "E1"]
+    done = subprocess.run(chosen, capture_output=True, text=True, env=environment(), cwd=tmp_path, timeout=150)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "has never seen a machine of this kind" in done.stdout
+    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    assert len(lines) == int(lines[0].split("/")[1].split("]")[0]) > 20
+    assert "pump_main_1" in lines[-1]
+    assert "cycles diagnosed over HTTP" in done.stdout
+
+
+def test_of_a_machine_that_the_model_knows_nothing_of_it_says_so(tmp_path: Path):
+    chosen = [*DEMO, "robot", "--fault", "R1", "--json"]
+    done = subprocess.run(chosen, capture_output=True, text=True, env=environment(), cwd=tmp_path, timeout=150)
+    assert done.returncode == 0, done.stderr
+    summary = orjson.loads(done.stdout)
+    assert summary["machine"] == "robot"
+    assert "It knows none of its failure modes." in summary["remark"]
+    for tally in summary["components"].values():
+        assert tally["unknown"] == summary["cycles"]
+
+
 @pytest.mark.parametrize(
     "arguments, status, said",
     [
-        (["excavator"], 2, "gnn-service demo rig"),
+        (["submarine"], 2, "there is: rig, excavator, moulding, cnc, robot"),
+        (["excavator", "--fault", "rust"], 1, "excavator has no failure mode 'rust'; it has: E1 (pump_1_wear)"),
         (["--fault", "rust"], 1, "there are: "),
         (["--minutes", "0"], 2, "--minutes"),
     ],

@@ -56,7 +56,7 @@ def plain_line(replayed: Replayed, total: int) -> str:
     """One cycle as one line: every component whose true state is known and of which something can be said."""
     parts = [
         f"{verdict.diagnosis.component} {_health(verdict.diagnosis.health)} {verdict.diagnosis.state}: "
-        f"{fault_text(verdict)}{_severity(verdict)}{_ruling(verdict)}"
+        f"{fault_text(verdict) or 'no fault'}{_severity(verdict)}{_ruling(verdict)}"
         for verdict in replayed.verdicts
         if verdict.labelled or (verdict.truth is not None and verdict.diagnosis.health is not None)
     ]

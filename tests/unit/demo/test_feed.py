@@ -197,7 +197,9 @@ def rendered(thing: Any, width: int = 160) -> str:
 
 async def test_a_line_shows_what_was_said_and_what_is_true():
     shown, _ = await replayed([0.0, 0.0, None, 0.0])
-    assert plain_line(shown[0], 4) == "[1/4] cycle 1 | pump 100 good: none (0.00) ok | valve 100 good: lag (0.00) ok"
+    assert (
+        plain_line(shown[0], 4) == "[1/4] cycle 1 | pump 100 good: none (0.00) ok | valve 100 good: no fault (0.00) ok"
+    )
     assert "pump 100 good: none (0.00) WRONG, is weak" in plain_line(shown[1], 4)
     assert "pump ? unknown: no oil UNKNOWN, is severe" in plain_line(shown[2], 4)
 
