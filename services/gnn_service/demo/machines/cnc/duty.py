@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service.demo.machines.cnc.programmes import (
+    COLUMNS,
     MATERIALS,
     OPERATOR,
     PART,
@@ -28,6 +29,7 @@ SHIFT = {
     "production": 0.80, "warm_up": 0.04, "air_cut": 0.03, "reversal_test": 0.03, "ball_bar_test": 0.01,
     "clamp_test": 0.02, "idle": 0.07,
 }  # fmt: skip
+TAKEN = tuple(name for name in COLUMNS if name not in ("seconds", "scale"))
 _TOOL_BLOCK = 1 << 40
 
 
@@ -135,18 +137,7 @@ class Duty:
         """Take over the commands of the segment that these machines are in."""
         programme, segment = self._programme[index], self._segment[index]
         columns = TABLE.columns
-        for name in (
-            "tool",
-            "phase",
-            "spindle",
-            "power",
-            "cutter",
-            "coolant",
-            "clamp_a",
-            "clamp_c",
-            "change",
-            "drives",
-        ):
+        for name in TAKEN:
             getattr(self, name)[index] = columns[name][programme, segment]
         self.ticks[index] = self._ticks_of(index, programme, segment)
         part = columns["scale"][programme, segment] == PART
@@ -155,14 +146,21 @@ class Duty:
         speed, stroke, acceleration, dwell = TABLE.motion[:, :, programme, segment]
         length = self.ticks[index] * self.step_s
         speed = np.where(stroke > 0, speed * feed, speed)
-        stroke = np.maximum(stroke, speed * speed / acceleration)  # an axis that stands is held by its mask below
-        moving = stroke / speed + speed / acceleration
-        pairs = np.maximum(np.floor(length / (2.0 * (moving + dwell))), 1.0)
+        ramp = speed / acceleration
+        # a short segment leaves room for a short stroke; an axis that stands is held by its mask below
+        moves = (stroke > 0) & (0.5 * length >= 2.0 * ramp)
+        stroke = np.maximum(np.minimum(stroke, speed * (0.5 * length - ramp)), speed * ramp)
+        moving = stroke / speed + ramp
+        fitting = length / (2.0 * (moving + dwell))
+        pairs = np.maximum(np.where(dwell > 0, np.floor(fitting), np.rint(fitting)), 1.0)
+        # who never rests takes strokes that fill the segment
+        filling = np.maximum(speed * (length / (2.0 * pairs) - ramp), speed * ramp)
+        stroke = np.where(dwell > 0, stroke, filling)
+        moving = stroke / speed + ramp
         self._path[0][:, index] = speed
         self._path[1][:, index] = stroke
         self._path[2][:, index] = acceleration
         self._path[3][:, index] = np.maximum(length / (2.0 * pairs) - moving, 0.0)
-        moves = (TABLE.motion[1][:, programme, segment] > 0) & (moving <= 0.5 * length)
         self._moves[:, index] = moves
 
     # ---- the clock -----------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def simulate_axis(
     inner = step_s / parts
     state, count = model.at_rest(), round(seconds / step_s)
     size = len(model.weight)
-    times = np.arange(1, count + 1) * step_s
+    times = np.asarray(np.arange(1, count + 1) * step_s, dtype=np.float64)
     names = ("v", "i", "follow_err", "position")
     out = {f"{axis}.{name}": np.empty((count, size)) for name in names}
     move = (np.full(size, stroke), np.full(size, speed), np.full(size, acceleration))
