@@ -5,6 +5,8 @@ SHELL  := /bin/sh
 PYTHON ?=
 SOURCE ?= ../shared/data/uci_hydraulic
 ARGS   ?=
+MACHINE =
+FAULT  =
 
 BIN     := .venv/bin
 PIP     := $(BIN)/python -m pip
@@ -29,10 +31,11 @@ help: ## list the targets
 
 install: .venv/.runtime ## the environment, with what runs and nothing else
 
-demo: .venv/.runtime ## replay real cycles of a hydraulic rig through the service and watch the diagnosis
+demo: .venv/.runtime ## cycles of a real rig, diagnosed by the service; MACHINE=excavator FAULT=E1 simulates one
 	@# In a terminal the demo gets a process group of its own, so that Ctrl-C ends the demo and not make;
 	@# elsewhere it takes the shell's place, so that a signal to make reaches it.
-	@if [ -t 0 ] && [ -t 1 ]; then set -m; $(BIN)/gnn-service demo $(ARGS); else exec $(BIN)/gnn-service demo $(ARGS); fi
+	@set -- $(MACHINE) $(if $(FAULT),--fault "$(FAULT)") $(ARGS); \
+	if [ -t 0 ] && [ -t 1 ]; then set -m; $(BIN)/gnn-service demo "$$@"; else exec $(BIN)/gnn-service demo "$$@"; fi
 
 test: .venv/.dev ## every test (the first time this installs torch, see README)
 	$(BIN)/python -m pytest $(ARGS)

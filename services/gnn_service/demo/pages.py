@@ -23,7 +23,7 @@ Generated from the machine's description and its simulator by `python -m gnn_ser
 Numbers marked *representative* are of the class of machine, not of a maker's product."""
 PICTURE_S = 60.0
 CYCLES_SHOWN = 1.1
-BALANCE_S = 600.0
+BALANCE_S = 300.0
 LONGEST_SHOWN_S = 1_400.0
 
 

@@ -83,7 +83,8 @@ def draw_signature(run: Trace, mode: SimulatedMode) -> "Figure":
     """The best sign of a fault over time at some severities, and how far the best signs move with severity."""
     figure, panels = _panels(1, 2, height=2.2, title=f"{mode.id}  {mode.name}  ({run.state})")
     over_time, over_severity = panels[0]
-    signs = [sensor for sensor, _ in signs_of(mode) if sensor in run.system.machine.sensor_ids][:SHOWN_SIGNS]
+    known = [sensor for sensor, _ in signs_of(mode) if sensor in run.system.machine.sensor_ids]
+    signs = [sensor for sensor in known if np.isfinite(run.values(sensor)).any()][:SHOWN_SIGNS]
     by_id = {sensor.id: sensor for sensor in run.system.sensors}
     for index, severity in enumerate(SHOWN_SEVERITIES if signs else ()):
         values = run.values(signs[0])[:, SEVERITIES.index(severity)]

@@ -18,6 +18,7 @@ from gnn_service.demo.systems import System
 
 LONGEST_S = 1500.0
 SHOWN_S = 60.0
+LONGEST_SIGNATURE_S = 300.0
 SEVERITIES = tuple(round(0.1 * k, 1) for k in range(11))
 
 
@@ -102,8 +103,8 @@ def trace(
 
 
 def signature(system: System, mode: SimulatedMode, *, seed: int = 1) -> Trace:
-    """Eleven machines, of severity 0 to 1, side by side in a state that shows the mode, for one cycle at least."""
+    """Eleven machines, of severity 0 to 1, side by side in a state that shows the mode, for a cycle if it is short."""
     period = system.duty_cycle.period_s if system.duty_cycle else 0.0
-    seconds = min(max(SHOWN_S, period), LONGEST_S)
+    seconds = min(max(SHOWN_S, period), LONGEST_SIGNATURE_S)
     grown = [{mode.id: severity} for severity in SEVERITIES]
     return trace(system, grown, seconds=seconds, state=state_that_shows(system, mode), seed=seed)
