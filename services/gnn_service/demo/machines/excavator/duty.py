@@ -64,9 +64,9 @@ class Step:
 def _loading(soil: float) -> tuple[Step, ...]:
     return (
         Step("dig", 14.0, (0.40, 0.64, 0.61), (0.40, 1.0, 0.85), load=1.0, soil=soil),
-        Step("lift_swing", 7.0, (0.72, 0.58, 0.80), (1.0, 0.55, 0.5), swing=1.0, load=1.0),
+        Step("lift_swing", 9.0, (0.86, 0.58, 0.80), (1.0, 0.55, 0.5), swing=1.0, load=1.0),
         Step("dump", 5.0, (None, 0.40, 0.12), (1.0, 0.5, 0.6), swing=1.0),
-        Step("return", 3.2, (0.40, 0.28, None), (0.7, 0.35, 1.0), swing=0.0, swing_waits=False),
+        Step("return", 6.0, (0.42, 0.28, None), (0.75, 0.35, 1.0), swing=0.0, swing_waits=False),
         Step("position", 4.5, (0.30, 0.14, 0.12), (0.9, 0.8, 0.5), swing=0.0),
     )
 
@@ -91,12 +91,13 @@ PROGRAMS: Final[Mapping[str, tuple[Step, ...]]] = {
     "travel": (Step("travel", 8.0, timed=True, travel=1.0),),
     "idle": _rest(SLOW),
     "warm_up": (
-        Step("warm_up", 12.0, (0.70, 0.30, 0.30), (0.5, 0.5, 0.5)),
-        Step("warm_up", 12.0, (0.35, 0.65, 0.70), (0.5, 0.5, 0.5)),
-        Step("warm_up", 3.0, (None, None, -0.2), (0.3, 0.3, 0.5), timed=True),
+        Step("warm_up", 14.0, (0.65, 0.30, 0.30), (0.28, 0.28, 0.28)),
+        Step("warm_up", 14.0, (0.35, 0.60, 0.65), (0.28, 0.28, 0.28)),
+        Step("warm_up", 1.5, (None, None, -0.2), (0.3, 0.3, 0.5), timed=True),
     ),
     "stall": (
-        Step("stall", 8.0, (1.2, 0.60, 1.2), timed=True),
+        Step("release", 14.0, (0.90, 0.50, 0.90)),
+        Step("stall", 6.0, (1.2, None, 1.2), timed=True),
         Step("release", 8.0, (0.60, 0.50, 0.50), (0.6, 0.6, 0.6), timed=True),
     ),
     "hold_test": (

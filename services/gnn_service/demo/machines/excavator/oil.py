@@ -13,6 +13,8 @@ AIR_EXPONENT = 0.6
 """Air-side heat transfer grows with the 0.6th power of the air flow (Incropera et al., banks of tubes)."""
 OIL_SIDE = 6.0
 """Conductance of the oil side as a multiple of the whole, at nominal flow."""
+LEAST_PRESSURE = 60e5
+"""A pump compresses its oil against a load: stiffness is not that of an idling pump, Pa."""
 SETTLING_STEPS = 25
 SMOOTHING_S = 20.0
 """Over what time flow, pressure and bypass are averaged for what changes slowly."""
@@ -70,6 +72,7 @@ class Oil:
         tank, cooler = self._tank, self._cooler
         self.viscosity = fluid.dynamic_viscosity(temperature, self._grade, at_15c=tank["density_15"])
         self.thinning = fluid.REFERENCE_VISCOSITY_PA_S / self.viscosity
+        pressure = np.maximum(pressure, LEAST_PRESSURE)
         liquid = fluid.liquid_bulk_modulus(temperature, pressure)
         self.modulus = fluid.effective_bulk_modulus(pressure + fluid.ATMOSPHERE_PA, liquid, tank["air"])
         hot = (temperature - tank["derate_start"]) / (tank["derate_end"] - tank["derate_start"])

@@ -100,7 +100,7 @@ class Excavator(Plant):
         self._oil = Oil(setting.site["ambient_k"], setting.site["dust"], step)
         self._readings = Readings(setting.site["ambient_k"])
         self.payload, self._fill, self._cut = np.zeros(size), np.ones(size), np.ones(size)
-        self._back = np.full(size, 2e5)
+        self._back, self._height = np.full(size, 2e5), np.zeros(size)
         self._filter_drop, self.tank_volume = np.zeros(size), np.zeros(size)
         self._mark = np.zeros((3, size))
         self.set_parameters(setting.parameters)
@@ -269,7 +269,9 @@ class Excavator(Plant):
         goal = self._operator.row[COLUMN["load"]] * self._bucket_volume * self._fill
         before = self.payload
         self.payload = before + (goal - before) * self._payload_gain
-        return (before - self.payload) * (GRAVITY / self.STEP_S) * self._weights.height(pose)
+        height = self._weights.height(pose)
+        between, self._height = 0.5 * (height + self._height), height
+        return (before - self.payload) * (GRAVITY / self.STEP_S) * between
 
     def _soil(self) -> Array:
         """Torque (3, B) of the soil about the three joints against extension, N m."""
@@ -310,7 +312,7 @@ class Excavator(Plant):
         first, second = motion.first, motion.pump_flow - motion.first
         tracks = tracked * share[0], tracked * share[1]
         used = np.stack((total(first) + tracks[0], total(second) + tracks[1] + swung.pump_flow))
-        delivery = supply.deliver(offer, loads, used, setting)
+        delivery = supply.deliver(offer, loads, used, setting, back)
         p1, p2 = delivery.pressure
         metering = total((p1 - wish.inner) * first + (p2 - wish.inner) * second)
         metering += (p2 - swung.high) * swung.pump_flow

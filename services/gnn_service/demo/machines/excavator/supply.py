@@ -12,6 +12,8 @@ from gnn_service.physics import pumps
 
 PUMPS = ("pump_main_1", "pump_main_2")
 VAPOUR_PA, NEEDED_PA, ATMOSPHERE_PA = 0.15e5, 0.55e5, 1.013e5
+GAP_VISCOSITY = 0.06
+"""Cold oil warms itself in the gaps of a pump: its drag grows no further above this, Pa s."""
 _STACKED = (
     "displacement", "max_stroke", "leakage", "friction", "drag", "idle_torque", "torque_limit", "corner_pressure",
     "easing", "standby_pressure", "standby_flow", "suction_laminar", "suction_turbulent", "dead_volume_share",
@@ -79,7 +81,8 @@ class Supply:
     def warm(self, thinning: Array, viscosity: Array, modulus: Array, derating: Array) -> None:
         """What follows from the oil's temperature (B,) and the shaft's speed: once a second is enough."""
         self.thinning, self._viscosity = thinning, viscosity
-        loss = pumps.loss_torque(self.displacement, self.speed, viscosity=viscosity, drag=self.drag, idle=self.idle)
+        gaps = np.minimum(viscosity, GAP_VISCOSITY)
+        loss = pumps.loss_torque(self.displacement, self.speed, viscosity=gaps, drag=self.drag, idle=self.idle)
         self._loss = loss * self.running
         self._squeeze = self.displacement * self.speed * self._dead / modulus
         self._shared = self._power * derating / (2.0 * np.pi * self._turning)
@@ -115,6 +118,8 @@ class Supply:
         cut = 1.0 - (1.0 - self._cut_share) * np.minimum(
             np.maximum((needed - nominal + self._cut_band) / self._cut_band, 0.0), 1.0
         )
+        # a plate that stays behind its command leaves the margin short: the controller asks for all that it may
+        wanted = np.where(wanted > self.max_stroke, 1.0, wanted)
         command = np.minimum(np.minimum(wanted, reach * cut), 1.0) * self.running
         self.command = command
         target = np.minimum(command, self.max_stroke)
@@ -124,7 +129,7 @@ class Supply:
         served = np.minimum(available / np.maximum(first, 1e-9), 1.0)
         return Offer(available, share, served)
 
-    def deliver(self, offer: Offer, load: Array, used: Array, setting: Array) -> Delivery:
+    def deliver(self, offer: Offer, load: Array, used: Array, setting: Array, back: Array) -> Delivery:
         """Pressures, relief flow and power, now that the flow taken (2, B) is known."""
         margin = self.margin * offer.share * offer.share
         open_relief = load + self.margin >= setting
@@ -142,5 +147,6 @@ class Supply:
         friction = self.friction * turned + self._loss * (2.0 * np.pi * self.speed)
         shaft = stroke * turned + friction
         lost = pressure * (leak + squeeze) + (1.0 - self.fill) * stroke * turned
+        spilled = (relief + bleed) * np.maximum(pressure - back, 0.0)
         self.intake = flow + leak
-        return Delivery(pressure, flow, relief, leak, self.intake, shaft, friction, lost, (relief + bleed) * pressure)
+        return Delivery(pressure, flow, relief, leak, self.intake, shaft, friction, lost, spilled)

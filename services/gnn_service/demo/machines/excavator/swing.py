@@ -25,6 +25,7 @@ class SwingWish:
     torque: Array
     friction: Array
     drives: NDArray[np.bool_]
+    spills: NDArray[np.bool_]
     load: Array
     leak: Array
     demand: Array
@@ -60,6 +61,7 @@ class Swing:
         self._relief = parameters[name + "relief_a"], parameters[name + "relief_b"]
         self._fastest = parameters[name + "flow"] / self._radian
         self._inertia, self._friction = parameters[name + "inertia"], parameters[name + "friction"]
+        self._power = parameters[name + "power"]
         self._excess = parameters[name + "relief_excess"]
 
     def wish(self, place: Array, largest: Array, inertia: Array, back: Array, thinning: Array) -> SwingWish:
@@ -85,14 +87,15 @@ class Swing:
         rate = total / self._step
         torque = np.minimum(np.maximum((target - self.speed) * rate + friction, lower), upper)
         drives = torque * sense > 0.0
+        most = self._power / np.maximum(abs(self.speed), 0.05)
+        torque = np.where(drives, np.minimum(np.maximum(torque, -most), most), torque)
         load = np.where(drives, back + abs(torque) / self._drive, 0.0)
         leak = self._leakage * load * thinning
         turned = self._radian * abs(self.speed + 0.5 * (torque - friction) / rate)
-        spare = (
-            np.maximum(self._radian * abs(aim) - turned, 0.0) * self._excess * ((torque >= upper) | (torque <= lower))
-        )
+        spare = np.maximum(self._radian * abs(aim) - turned, 0.0) * self._excess
+        spills = (torque >= upper) | (torque <= lower)
         demand = np.where(drives, turned + leak + spare, 0.0)
-        return SwingWish(torque, friction, drives, load, leak, demand)
+        return SwingWish(torque, friction, drives, spills, load, leak, demand)
 
     def move(self, wish: SwingWish, granted: Array, back: Array) -> SwingMotion:
         """Angle and speed after a step with this share (B,) of the demand, and what it cost."""
@@ -115,7 +118,7 @@ class Swing:
         high = back + drop
         leak = np.minimum(wish.leak, offered)
         pump_flow = np.minimum(turned + leak, offered)
-        over = np.where(wish.drives, offered - pump_flow, 0.0)
+        over = np.where(wish.drives & wish.spills, offered - pump_flow, 0.0)
         hydraulic, braked = drop * turned * wish.drives, drop * turned * ~wish.drives
         gears = (1.0 - self._efficiency) * np.where(wish.drives, hydraulic, shaft * abs(mean))
         losses = (friction * mean + gears, leak * high, over * drop, braked)

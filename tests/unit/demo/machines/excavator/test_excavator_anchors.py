@@ -1,0 +1,102 @@
+"""The excavator against data sheets and service manuals, and against itself with half the step."""
+
+import numpy as np
+import pytest
+
+from gnn_service.demo.machines.excavator.plant import Excavator
+from gnn_service.demo.parameters import nominal
+
+AS_NEW = {"hydraulic_tank.viscosity_40": 20e-6, "hydraulic_tank.viscosity_100": 19.5e-6}
+"""Oil of about 0.017 Pa s at any temperature: what leakage coefficients are quoted at."""
+
+
+class Coarse(Excavator):
+    STEP_S = 0.2
+
+
+class HalfStep(Excavator):
+    STEP_S = 0.05
+
+
+def test_a_cycle_of_truck_loading_is_as_long_and_as_costly_as_the_class_has_it(build, whole_cycles):
+    frames = build(("truck_loading",), settle=True).advance(900, ledger=True)
+    steps = whole_cycles(frames, 0)
+    period = (steps.stop - steps.start) * 0.1 / (frames.cycle[steps.stop, 0] - frames.cycle[steps.start, 0])
+    names = [entry.name for entry in Excavator.LEDGER]
+    shaft = frames.ledger[steps][:, [names.index("pump_1_shaft"), names.index("pump_2_shaft")], 0].sum(axis=1).mean()
+    assert period == pytest.approx(16.9, rel=0.15)
+    assert shaft == pytest.approx(74e3, rel=0.15)
+
+
+@pytest.mark.parametrize("seal, millimetres", [(5e-14, 5.6), (2.1e-13, 23.4)])
+def test_the_hold_test_shows_the_drift_of_the_service_manual(build, sensor, seal, millimetres):
+    """140 bar would be needed on the head side; drift is linear in pressure, so that it is scaled by it."""
+    plant = build(("hold_test",), AS_NEW | {"boom_cylinder.seal_leakage": seal})
+    frames = plant.advance(1975)
+    drift = np.nanmax(sensor(frames, "boom_cylinder.drift_3min"))
+    hold = frames.phase[:, 0] == Excavator.PHASES.index("hold")
+    head = sensor(frames, "boom_cylinder.p_head")[hold, 0].mean()
+    thinning = plant._oil.thinning[0]
+    assert drift / (head / 140.0) / thinning == pytest.approx(millimetres, rel=0.12)
+
+
+def test_a_drift_is_only_shown_once_it_was_measured(build, sensor):
+    frames = build(("hold_test",)).advance(2100)
+    drift = sensor(frames, "boom_cylinder.drift_3min")[:, 0]
+    read = frames.phase[:, 0] == Excavator.PHASES.index("hold_read")
+    assert read.any()
+    assert np.isfinite(drift[read]).all()
+    assert np.isnan(drift[~read]).all()
+
+
+def test_the_upper_structure_turns_at_eleven_a_minute_with_74_kilonewton_metres():
+    values = nominal("excavator")
+    radian = values["swing_motor.displacement"] * values["swing_motor.ratio"] / (2 * np.pi)
+    assert radian * values["swing_motor.efficiency"] * values["swing_motor.relief_a"] == pytest.approx(74e3, rel=0.02)
+    assert values["swing_motor.flow"] / radian * 60 / (2 * np.pi) == pytest.approx(11.3, rel=0.02)
+
+
+def test_given_room_the_swing_reaches_its_rated_speed(build, sensor):
+    frames = build(("truck_loading",), site={"swing_rad": 6.0, "bulk_density": 100.0}).advance(600)
+    assert 10.0 < abs(sensor(frames, "swing_motor.speed")).max() < 11.6
+
+
+def test_the_boom_stalls_at_792_kilonewtons(build, sensor):
+    plant = build(("stall",))
+    frames = plant.advance(220)
+    head = sensor(frames, "boom_cylinder.p_head")[:, 0].max() * 1e5
+    assert head * plant._cylinders.head_area[0, 0] == pytest.approx(792e3, rel=0.02)
+
+
+def test_pumps_share_the_power_of_the_engine(build):
+    frames = build(("truck_loading", "hard_digging", "travel")).advance(1200, ledger=True)
+    both = frames.ledger[:, 0] + frames.ledger[:, 1]
+    assert both.max() < 108e3
+    assert (both.max(axis=0) > 95e3).all()
+
+
+def test_hot_oil_makes_the_engine_controller_take_back_power(build):
+    hot = {"oil_cooler.conductance": 500.0, "oil_cooler.air_flow": 1.5}
+    frames = build(
+        ("truck_loading",) * 2, hot, site={"ambient_k": np.array([283.0, 313.0])}, kind=Coarse, settle=True
+    ).advance(300, ledger=True)
+    highest = (frames.ledger[:, 0] + frames.ledger[:, 1]).max(axis=0)
+    assert highest[1] < 0.85 * highest[0]
+
+
+def test_half_the_step_changes_the_means_of_a_cycle_by_less_than_four_percent(build, whole_cycles):
+    means = []
+    for kind, step in ((Excavator, 0.1), (HalfStep, 0.05)):
+        frames = build(("truck_loading",), kind=kind).advance(round(130 / step), ledger=True)
+        steps = whole_cycles(frames, 0)
+        cycles = frames.cycle[steps.stop, 0] - frames.cycle[steps.start, 0]
+        period = (steps.stop - steps.start) * step / cycles
+        book = frames.ledger[steps, :, 0].mean(axis=0)
+        means.append([period, book[0] + book[1], book[4], frames.values[steps, 0, 0].mean()])
+    assert means[1] == pytest.approx(means[0], rel=0.04)
+
+
+def test_a_bad_filter_does_not_move_the_boom_within_a_second(build, sensor):
+    frames = build(("truck_loading",) * 2, changes={"return_filter.resistance": [4.6e8, 4.7e8]}).advance(10)
+    boom = sensor(frames, "boom_cylinder.p_head")
+    assert abs(boom[:, 1] - boom[:, 0]).max() < 0.2
