@@ -68,30 +68,36 @@ def separability(
     that it needs, else a usual shift; the healthy fleet does the same work.
     """
     chosen = system.modes if modes is None else tuple(system.mode(mode) for mode in modes)
-    low, high = severity
-    healthy: dict[tuple[str, ...], NDArray[np.float32]] = {}
-    found = []
-    for number, mode in enumerate(chosen):
-        if mode.needs not in healthy:
-            healthy[mode.needs] = _readings(system, mode, [Key(seed, m) for m in range(machines)], None, seconds)
-        keys = [Key(seed, (number + 1) * machines + m) for m in range(machines)]
-        drawn = np.array([key.stream(Purpose.LIFE).random() for key in keys])
-        faulty = _readings(system, mode, keys, low + (high - low) * drawn, seconds)
-        found.append(_best(system, mode, healthy[mode.needs], faulty))
-    return tuple(found)
+    work = sorted({mode.needs for mode in chosen})
+    fleets: list[tuple[SimulatedMode | None, tuple[str, ...]]] = [(None, needs) for needs in work]
+    fleets += [(mode, mode.needs) for mode in chosen]
+    keys = [Key(seed, number) for number in range(len(fleets) * machines)]
+    severities = {mode.id: np.zeros(len(keys)) for mode in chosen}
+    for number, (mode, _) in enumerate(fleets):
+        if mode is not None:
+            ours = slice(number * machines, (number + 1) * machines)
+            drawn = np.array([key.stream(Purpose.LIFE).random() for key in keys[ours]])
+            severities[mode.id][ours] = severity[0] + (severity[1] - severity[0]) * drawn
+    schedule = _work(system, keys, [needs for _, needs in fleets for _ in range(machines)], seconds)
+    plan = WindowPlan(seconds, rate_hz=1.0, run_in_s=10.0, twin=False)
+    values = simulate_window(system, setting_of(system, keys, schedule), severities, plan).values
+    readings = [values[:, :, number * machines : (number + 1) * machines] for number in range(len(fleets))]
+    healthy = dict(zip(work, readings, strict=False))
+    return tuple(
+        _best(system, mode, healthy[needs], readings[number])
+        for number, (mode, needs) in enumerate(fleets)
+        if mode is not None
+    )
 
 
-def _readings(
-    system: System, mode: SimulatedMode, keys: Sequence[Key], severity: Array | None, seconds: float
-) -> NDArray[np.float32]:
-    """Readings (N, S, B) at one a second, of machines with this mode or healthy ones."""
-    schedule = shift_schedule(system, keys, seconds)
-    if mode.needs:
-        states = [system.plant.STATES.index(state) for state in mode.needs]
-        schedule = Schedule.constant([states[index % len(states)] for index in range(len(keys))])
-    plan = WindowPlan(seconds, rate_hz=1.0, twin=False)
-    severities = {} if severity is None else {mode.id: severity}
-    return simulate_window(system, setting_of(system, keys, schedule), severities, plan).values
+def _work(system: System, keys: Sequence[Key], needs: Sequence[tuple[str, ...]], seconds: float) -> Schedule:
+    """A usual shift, or for machines that need certain states one of these throughout, in turn."""
+    usual = shift_schedule(system, keys, seconds)
+    states = usual.states.copy()
+    for machine, wanted in enumerate(needs):
+        if wanted:
+            states[machine] = system.plant.STATES.index(wanted[machine % len(wanted)])
+    return Schedule(usual.starts_s, states)
 
 
 def _best(

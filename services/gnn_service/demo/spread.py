@@ -30,21 +30,23 @@ class Spread:
 
 EQUAL = Spread("none")
 CLASSES: tuple[tuple[str, Spread], ...] = (
-    (r"(^|_)(rated|nominal|reference|slope|excess|lever|power|flow|time)(_|$)", EQUAL),  # what others are measured by
-    (r"(^|_)k?_?(leak|leakage|seal)(_|$)|(^|_)ingress_", Spread("lognormal", 0.25)),
-    (r"(^|_)(vibration|unbalance)(_|$)|envelope_base", Spread("lognormal", 0.25)),
-    (r"(^|_)(backlash|imbalance)$", Spread("relative", 0.3)),
-    (r"(^|_)(scatter|injection_hysteresis)$", Spread("relative", 0.2)),
-    (r"friction|coulomb|viscous|(^|_)drag(_|$)", Spread("relative", 0.15)),
-    (r"^preload$|(^|_)lag$", Spread("relative", 0.1)),
-    (r"(^|_)(ua|conductance)(_|$)", Spread("relative", 0.08)),
-    (r"^(clamp_force|brake_holding|(winding_)?resistance)$|resistance_thermal$", Spread("relative", 0.05)),
-    (r"(^|_)(torque_constant|rate|volumetric_efficiency)$", Spread("relative", 0.02)),
-    (r"(^|_)(relief|margin|precharge|charge)(_|$)|(^|_)(control|set|standby|lock|bypass)_pressure$|^pressure(_on|_off)?$",
+    (r"[._](rated|nominal|reference|slope|excess|lever|power|flow|time)(_|$)", EQUAL),  # what others are measured by
+    (r"[._]k?_?(leak|leakage|seal)(_|$)|[._]ingress_", Spread("lognormal", 0.25)),
+    (r"filter[^.]*\.resistance$|[._]filter_resistance$", Spread("lognormal", 0.25)),  # elements are of any age
+    (r"\.water$", Spread("lognormal", 0.4)),
+    (r"[._](vibration|unbalance)(_|$)|[._]envelope_base", Spread("lognormal", 0.25)),
+    (r"[._](backlash|imbalance)$", Spread("relative", 0.3)),
+    (r"[._](scatter|injection_hysteresis)$", Spread("relative", 0.2)),
+    (r"[._].*(friction|coulomb|viscous)|[._]drag(_|$)", Spread("relative", 0.15)),
+    (r"\.preload$|[._]lag$", Spread("relative", 0.1)),
+    (r"[._](ua|conductance)(_|$)", Spread("relative", 0.08)),
+    (r"\.(clamp_force|brake_holding|(winding_)?resistance)$|[._]resistance_thermal$", Spread("relative", 0.05)),
+    (r"[._](torque_constant|volumetric_efficiency)$|\.rate$", Spread("relative", 0.02)),
+    (r"[._](relief|margin|precharge|charge)(_|$)|[._](control|set|standby|lock|bypass)_pressure$|\.pressure(_on|_off)?$",
      Spread("relative", 0.015)),
-    (r"(^|_)(bore|rod)$|(^|_)screw_diameter$|^area_(head|rod)$", Spread("relative", 0.001)),
+    (r"[._](bore|rod|screw_diameter)$|\.area_(head|rod)$", Spread("relative", 0.001)),
 )  # fmt: skip
-"""Spread by class of parameter, told by its name; all others are equal in all machines."""
+"""Spread by class of parameter, told by ``component.name``; all others are equal in all machines."""
 _PATTERNS = tuple((re.compile(pattern), spread) for pattern, spread in CLASSES)
 
 
@@ -52,5 +54,4 @@ def spread_of(parameter: str, declared: Mapping[str, Spread] | None = None) -> S
     """How a parameter, ``component.name``, differs between machines: as declared, else by its class."""
     if declared is not None and parameter in declared:
         return declared[parameter]
-    name = parameter.partition(".")[2] or parameter
-    return next((spread for pattern, spread in _PATTERNS if pattern.search(name)), EQUAL)
+    return next((spread for pattern, spread in _PATTERNS if pattern.search(parameter)), EQUAL)

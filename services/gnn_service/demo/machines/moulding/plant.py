@@ -68,10 +68,14 @@ class MouldingPlant(Plant):
     def set_parameters(self, parameters: Parameters) -> None:
         """Take over changed physical parameters; what the controller has set and what is warm stays."""
         work = self._work
-        pressure = start.gas_pressure(work)
+        pressure, volume, before = start.gas_pressure(work), work.s["gas_volume"], work.p
         work.p = prepared(parameters, self._setting.site)
         self._nodes = slow.Nodes.of(work.p)
         start.hold_gas(work, pressure)
+        same = (work.p["accumulator.charge"] == before["accumulator.charge"]) & (
+            work.p["accumulator.shell"] == before["accumulator.shell"]
+        )
+        work.s["gas_volume"] = np.where(same, volume, work.s["gas_volume"])  # rounding must not depend on the batch
         slow.refresh(work, self._nodes)
         self._slow_values = self._panel.slow(work)
 
