@@ -21,7 +21,7 @@ from gnn_service.physics.axes import cutting_force, wear_factor
 
 DOOR_S, DOOR_SHARE, DOOR_LAG_S = 300, 0.2, 120.0
 _DOOR_CYCLE = 1 << 26
-SETTLING_SAMPLES, SETTLING_LOOKS, LOOK_TICKS = 64, 5, 37
+SETTLING_SAMPLES, SETTLING_LOOKS, LOOK_S = 64, 5, 3.7
 CHANGES = 12
 CLAMPINGS = np.array([10.0, 12.0])[:, None]
 """Clampings of A and C in one part."""
@@ -143,7 +143,7 @@ class CncPlant(Plant):
             work.seek(np.full(self._setting.size, (sample + 0.5) / SETTLING_SAMPLES))
             # rapid moves are short: look at several moments of each sample's motion
             for look in range(SETTLING_LOOKS):
-                heat += self._heat_at(work, (work.tick + LOOK_TICKS * look) % work.ticks)
+                heat += self._heat_at(work, (work.tick + round(LOOK_S / self.STEP_S) * look) % work.ticks)
             clamped += np.stack([work.clamp_a, work.clamp_c])
         heat, clamped = heat / (SETTLING_SAMPLES * SETTLING_LOOKS), clamped / SETTLING_SAMPLES
         h, length = self._hydraulics, work.ends[-1] * self.STEP_S
