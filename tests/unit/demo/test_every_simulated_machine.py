@@ -19,6 +19,7 @@ from gnn_service.demo.window import WindowPlan, simulate_window
 from gnn_service.domain.check import check_machine
 from gnn_service.domain.machine import SensorRole
 
+pytestmark = pytest.mark.timeout(240)  # settling hundreds of machines takes its time where others work as well
 machines = pytest.mark.parametrize("name", list_systems())
 ALONE = WindowPlan(6.0, run_in_s=5.0, twin=False, ledger=True)
 
