@@ -60,7 +60,7 @@ def simulate(
     """Simulate a machine from its equations and write a recording, with the truth beside the readings.
 
     A run is one machine at work without a pause. With --lives, or for `corpus`, each recording is one life as
-    windows of some minutes; about 0.5 GB of memory a process, finished lives are kept by --resume.
+    windows of some minutes; about 1 GB of memory a process, finished lives are kept by --resume.
     """
     if machine == CORPUS or lives is not None:
         given = dict(zip(_RUN_ONLY, (hours, severity, state, sensor_fault, plot), strict=True))

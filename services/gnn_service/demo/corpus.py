@@ -30,7 +30,7 @@ from gnn_service.recordings.staging import remove_leftovers, write_text_whole
 
 FORMAT = "gnn-service/corpus/1"
 MANIFEST = "corpus.json"
-BATCH_WINDOWS = 256
+BATCH_WINDOWS = 360
 """Windows that are simulated side by side in a process: more is faster, and takes more memory."""
 
 Say = Callable[[int, int], object]
@@ -79,11 +79,10 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """Some lives of one kind, simulated side by side in one process."""
+    """Some lives of one kind of machine, simulated side by side in one process."""
 
     plan: CorpusPlan
     machine: str
-    kind: int
     numbers: tuple[int, ...]
     folder: str
 
@@ -114,7 +113,7 @@ def write_corpus(
     systems = [get_system(name) for name in plan.machines]
     _claim(plan, folder, overwrite=overwrite, resume=resume)
     total = plan.lives * len(systems)
-    tasks = [task for system in systems for task in _tasks(plan, system, folder)]
+    tasks = [task for system in systems for task in _tasks(plan, system, folder, workers)]
     there = total - sum(len(task.numbers) for task in tasks)
     done = there
     if say is not None:
@@ -186,30 +185,24 @@ def _write_manifest(manifest: dict[str, Any], folder: Path) -> None:
     write_text_whole(json.dumps(manifest, indent=2) + "\n", folder / MANIFEST, overwrite=True)
 
 
-def _tasks(plan: CorpusPlan, system: System, folder: Path) -> list[_Task]:
-    """Lives that are not there yet, those of one kind together, as many as a batch takes."""
-    kinds = kinds_of_life(system, plan.faults)
-    at_once = max(1, BATCH_WINDOWS // plan.lapse.windows)
-    tasks = []
-    for kind in range(len(kinds)):
-        numbers = [
-            number
-            for number in range(kind, plan.lives, len(kinds))
-            if not (folder / life_name(system.name, number)).is_dir()
-        ]
-        for first in range(0, len(numbers), at_once):
-            some = tuple(numbers[first : first + at_once])
-            tasks.append(_Task(plan, system.name, kind, some, str(folder)))
-    return tasks
+def _tasks(plan: CorpusPlan, system: System, folder: Path, workers: int) -> list[_Task]:
+    """Lives that are not there yet, as many together as a batch takes, or fewer to give every process some."""
+    missing = [number for number in range(plan.lives) if not (folder / life_name(system.name, number)).is_dir()]
+    at_once = max(1, min(BATCH_WINDOWS // plan.lapse.windows, -(-len(missing) // workers)))
+    return [
+        _Task(plan, system.name, tuple(missing[first : first + at_once]), str(folder))
+        for first in range(0, len(missing), at_once)
+    ]
 
 
 def _work(task: _Task) -> int:
     """Simulate and write the lives of a task; how many."""
     system = get_system(task.machine)
-    kind = kinds_of_life(system, task.plan.faults)[task.kind]
+    kinds = kinds_of_life(system, task.plan.faults)
+    own = [kinds[number % len(kinds)] for number in task.numbers]
     keys = [Key(task.plan.seed, number) for number in task.numbers]
     names = [life_name(task.machine, number) for number in task.numbers]
-    for name, recording, extras in simulate_lapse(system, kind, keys, task.plan.lapse, names):
+    for name, recording, extras in simulate_lapse(system, own, keys, task.plan.lapse, names):
         write_recording(recording, Path(task.folder) / name, extras=extras, file_format=task.plan.file_format)
     return len(names)
 

@@ -79,11 +79,11 @@ class _Schedule:
 
 
 def simulate_lapse(
-    system: System, kind: LifeKind, keys: Sequence[Key], plan: LapsePlan, names: Sequence[str]
+    system: System, kinds: Sequence[LifeKind], keys: Sequence[Key], plan: LapsePlan, names: Sequence[str]
 ) -> Iterator[tuple[str, Recording, Extras]]:
-    """The recordings of these lives, each under its name; nothing of a life depends on the others."""
-    lives = simulate_lives(system, keys, _life_plan(system, kind))
-    schedule = _schedule(system, kind, keys, lives, plan)
+    """The recordings of these lives, a kind, a key and a name each; nothing of a life depends on the others."""
+    lives = _lives(system, kinds, keys)
+    schedule = _schedule(system, kinds, keys, lives, plan)
     flat = [replace(key, window=number) for key in keys for number in range(plan.windows)]
     work = shift_schedule(system, flat, plan.window_s)
     setting = setting_of(system, flat, work, hours=schedule.hours.ravel())
@@ -98,26 +98,54 @@ def simulate_lapse(
     for part in run.stretches():
         gathered.add(part.values, part.state, part.phase, part.cycle, part.frames.ledger)
     outcome = run.outcome()
-    for number, (key, name) in enumerate(zip(keys, names, strict=True)):
+    for number, (kind, key, name) in enumerate(zip(kinds, keys, names, strict=True)):
         life = _Life(system, kind, plan, key, name, number)
-        yield name, *life.recording(gathered, schedule, outcome, lives.events[number], setting)
+        yield name, *life.recording(gathered, schedule, outcome, lives[number].events[0], setting)
+
+
+def _lives(system: System, kinds: Sequence[LifeKind], keys: Sequence[Key]) -> list[Lives]:
+    """Each life by itself; those of one kind are made together."""
+    found: dict[Key, Lives] = {}
+    for kind in dict.fromkeys(kinds):
+        alike = [key for key, own in zip(keys, kinds, strict=True) if own == kind]
+        lives = simulate_lives(system, alike, _life_plan(system, kind))
+        found |= {key: _one(lives, number) for number, key in enumerate(alike)}
+    return [found[key] for key in keys]
+
+
+def _one(lives: Lives, number: int) -> Lives:
+    return replace(
+        lives,
+        severity=lives.severity[:, :, number : number + 1],
+        failure_h=lives.failure_h[:, :, number : number + 1],
+        end_h=lives.end_h[number : number + 1],
+        events=lives.events[number : number + 1],
+    )
 
 
 def _life_plan(system: System, kind: LifeKind) -> LifePlan:
     return run_to_failure(system, kind.mode) if kind.mode else LifePlan(HEALTHY_H, HEALTHY_H / 50, modes=())
 
 
-def _schedule(system: System, kind: LifeKind, keys: Sequence[Key], lives: Lives, plan: LapsePlan) -> _Schedule:
-    hours = looks(lives, keys, plan.windows)
+def _schedule(
+    system: System, kinds: Sequence[LifeKind], keys: Sequence[Key], lives: Sequence[Lives], plan: LapsePlan
+) -> _Schedule:
+    hours = np.stack([looks(life, [key], plan.windows)[0] for life, key in zip(lives, keys, strict=True)])
     for window in range(1, plan.windows):  # two looks at one time would be one window
         hours[:, window] = np.maximum(hours[:, window], hours[:, window - 1] + (plan.window_s + 1.0) / 3600.0)
-    known = [lives.at(hours[:, window]) for window in range(plan.windows)]
-    stacked = [
-        np.stack([np.stack([part[which][mode.id] for mode in system.modes]) for part in known], axis=-1)
-        for which in (0, 1)
-    ]
-    faults = tuple(_sensor_faults(system, kind, key, hours[row], plan) for row, key in enumerate(keys))
-    return _Schedule(hours, stacked[0], stacked[1], faults)
+    shape = (len(system.modes), len(keys), plan.windows)
+    severity, remaining = np.zeros(shape), np.full(shape, np.nan)
+    for number, life in enumerate(lives):
+        for window in range(plan.windows):
+            grown, left = life.at(hours[number, window : window + 1])
+            for index, mode in enumerate(system.modes):
+                severity[index, number, window] = grown[mode.id][0]
+                remaining[index, number, window] = left[mode.id][0]
+    faults = tuple(
+        _sensor_faults(system, kind, key, hours[row], plan)
+        for row, (kind, key) in enumerate(zip(kinds, keys, strict=True))
+    )
+    return _Schedule(hours, severity, remaining, faults)
 
 
 def _sensor_faults(

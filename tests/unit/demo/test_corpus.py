@@ -38,7 +38,7 @@ def contents(folder) -> dict[str, bytes]:
 
 def lapse(kind: LifeKind, numbers, plan: LapsePlan = LAPSE, seed: int = 3):
     keys = [Key(seed, number) for number in numbers]
-    return list(simulate_lapse(SYSTEM, kind, keys, plan, [f"tiny-{number}" for number in numbers]))
+    return list(simulate_lapse(SYSTEM, [kind] * len(keys), keys, plan, [f"tiny-{number}" for number in numbers]))
 
 
 def test_a_life_is_the_same_whatever_lives_beside_it():
