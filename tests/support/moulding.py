@@ -1,6 +1,8 @@
 """Batches of moulding machines for tests: some severities, sites and operating states, advanced together."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -49,6 +51,16 @@ def plant(
     if settled:
         made.settle()
     return made
+
+
+@cache
+def _settled() -> MouldingPlant:
+    return plant(1)
+
+
+def healthy() -> MouldingPlant:
+    """One settled healthy machine; settled once for all tests of a process."""
+    return deepcopy(_settled())
 
 
 def column(frames: Frames, sensor: str) -> NDArray[np.float64]:

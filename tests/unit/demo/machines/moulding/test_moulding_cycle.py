@@ -9,14 +9,14 @@ from gnn_service.demo.parameters import nominal
 from gnn_service.domain.check import check_machine
 from gnn_service.domain.shipped import shipped_machine
 from gnn_service.physics import gas
-from tests.support.moulding import CYCLE_STEPS, HEAT_UP, IDLE, LEAK_TEST, column, during, plant
+from tests.support.moulding import CYCLE_STEPS, HEAT_UP, IDLE, LEAK_TEST, column, during, healthy, plant
 
 MACHINE = shipped_machine("moulding")
 
 
 @pytest.fixture(scope="module")
 def cycles():
-    return plant(1).advance(3 * CYCLE_STEPS, ledger=True)
+    return healthy().advance(3 * CYCLE_STEPS, ledger=True)
 
 
 def last(frames, sensor):
@@ -122,12 +122,12 @@ def test_a_stiffer_material_needs_more_pressure():
 
 def test_heating_up_from_cold_takes_20_to_45_minutes_and_production_waits_for_it():
     class Coarse(PLANT):
-        STEP_S = 0.5
+        STEP_S = 1.0
 
     made = plant(1, state=HEAT_UP, kind=Coarse)
     assert np.isnan(column(made.advance(1), "screw_unit.cushion")).all()
-    zone = column(made.advance(2 * 60 * 45), "barrel_heaters.z2_t")[:, 0]
-    reached = np.flatnonzero(zone > 215.0)[0] / (2 * 60)
+    zone = column(made.advance(60 * 45), "barrel_heaters.z2_t")[:, 0]
+    reached = np.flatnonzero(zone > 215.0)[0] / 60
     assert 20.0 < reached < 45.0
     assert zone.max() < 230.0
 

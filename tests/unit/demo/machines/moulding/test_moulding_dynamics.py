@@ -9,7 +9,7 @@ from gnn_service.demo.machines.moulding import MODES, PLANT
 from gnn_service.demo.machines.moulding.dynamic import FINE_STEP_S, STATES, InjectionCircuit
 from gnn_service.demo.modes import degrade
 from gnn_service.demo.parameters import alike, nominal
-from tests.support.moulding import CYCLE_STEPS, column, during, plant
+from tests.support.moulding import CYCLE_STEPS, column, during, healthy
 
 SCALE = np.array([1e7, 1e7, 0.1, 1.0, 1.0, 30.0, 1e-3])
 
@@ -54,7 +54,7 @@ def test_a_long_step_stays_close_to_the_reference(reference, step, tolerance):
 def test_filling_takes_as_long_and_as_much_pressure_as_in_the_quasi_steady_plant():
     model = circuit()
     capture = model.capture(4.0, 0.005)
-    steady = plant(1).advance(CYCLE_STEPS)
+    steady = healthy().advance(CYCLE_STEPS)
     assert model.held[0] == pytest.approx(column(steady, "screw_unit.fill_time")[-1, 0], rel=0.05)
     filling = capture.time_s < model.held[0]
     for sensor in ("manifold.p_sys", "injection_cylinder.p_hyd", "injection_cylinder.v", "servo_pump_1.n"):
