@@ -22,6 +22,14 @@ SHARES = np.array([[[0.6], [0.4], [1.0]], [[0.4], [0.6], [0.0]]])
 
 
 @dataclass(slots=True)
+class Running:
+    """Whether the engine runs (1 or 0), and how thin the oil is: mu_ref / mu."""
+
+    running: Array
+    thinning: Array
+
+
+@dataclass(slots=True)
 class Wish:
     """What the cylinders would do with all the oil they ask for."""
 
@@ -87,7 +95,7 @@ class Cylinders:
         full = np.ones_like(valve["boom_opening"])
         self._opening = np.stack([valve["boom_opening"], full, full])
         self._edge = valve["back_pressure"] / RATED_FLOW**2
-        self._margin = valve["margin"]
+        self._margin, self._check = valve["margin"], valve["make_up_pressure"]
         ratio = (1.0 - self.rod_area / self.head_area) * self._seal / valve["spool_leakage"]
         self._sag = ratio / (1.0 + ratio)
 
@@ -102,14 +110,15 @@ class Cylinders:
         ahead = self.place + (0.5 * self._step) * self._velocity
         return np.asarray(np.minimum(np.maximum(ahead, 0.0), self.stroke) / self.stroke)
 
-    def wish(self, command: Array, force: Array, back: Array, setting: Array, thinning: Array) -> Wish:
+    def wish(self, command: Array, force: Array, back: Array, setting: Array, oil: Running) -> Wish:
         """Pressures and demands for these spool commands (3, B) against these forces (positive against extension).
 
-        ``back`` (B,) is the pressure in the return line, ``setting`` the main relief valve's.
+        ``back`` (B,) is the pressure in the return line, ``setting`` the main relief valve's. What overruns is filled
+        through make-up valves from behind the return line's check valve.
         """
         self.spool += (command - self.spool) * self._follow
         opening = spool_opening(self.spool, self._dead, self._opening)
-        width = abs(opening)
+        width = abs(opening) * oil.running  # load checks shut when the engine stops
         active = width > 0.0
         extends = opening >= 0.0
         sense = np.where(extends, 1.0, -1.0)
@@ -120,14 +129,14 @@ class Cylinders:
         leaving = self._slide * outlet
         outer = back + self._edge * leaving * leaving
         inner = (need + outer * outlet) / inlet
-        overrun = inner < back
-        inner = np.where(overrun, back, inner)
-        outer = np.where(overrun, (back * inlet - need) / outlet, outer)
+        overrun = inner < self._check
+        inner = np.where(overrun, self._check, inner)
+        outer = np.where(overrun, (self._check * inlet - need) / outlet, outer)
         blocked = active & np.where(extends, self.place >= self.stroke, self.place <= 0.0)
         inner = np.where(blocked, setting, inner)
         outer = np.where(blocked, back, outer)
         overrun &= ~blocked
-        seal = np.where(inner < setting, self._seal * (inner - outer), 0.0) * thinning
+        seal = np.where(inner < setting, self._seal * (inner - outer), 0.0) * oil.thinning
         section = width * self._flow
         fed = np.maximum(section - seal, 0.0) / inlet
         falls = np.maximum(width * self._lowering - seal, 0.0) / outlet
@@ -142,7 +151,9 @@ class Cylinders:
         inlet, outlet = wish.areas
         mixed = SHARES[0] * pump_share[0] + SHARES[1] * pump_share[1]
         granted = compensated_share(setting - wish.inner, self._margin)
-        fed = np.maximum(mixed * granted * wish.section - wish.seal, 0.0) / inlet
+        offered = mixed * granted * wish.section
+        seal = np.where(wish.overrun, wish.seal, np.minimum(wish.seal, offered))
+        fed = np.maximum(offered - seal, 0.0) / inlet
         speed = np.where(wish.overrun, wish.speed, np.minimum(fed, wish.speed))
         head, rod, sinking = self._held(force, thinning)
         wanted = np.where(wish.active, wish.sense * speed, sinking)
@@ -151,15 +162,16 @@ class Cylinders:
         self.place, self._velocity = place, velocity
         slide = abs(velocity) * wish.active
         self._slide = slide
-        taken = np.where(wish.active, slide * inlet + wish.seal, 0.0)
-        left = np.where(wish.active, slide * outlet + wish.seal, 0.0)
+        taken = np.where(wish.active, slide * inlet + seal, 0.0)
+        left = np.where(wish.active, slide * outlet + seal, 0.0)
         fed_back = np.where(wish.sense == REGENERATES, np.minimum(taken, left), 0.0)
         pump_flow = np.where(wish.overrun, mixed * (taken - fed_back), taken)
         np.maximum(pump_flow, 0.0, out=pump_flow)
         grown = (self.head_area - self.rod_area) * velocity
-        throttled = (wish.outer - back) * left
+        looped = (taken - pump_flow) * (back - wish.inner) * wish.overrun
+        throttled = (wish.outer - back) * left + looped
         held = abs(velocity * force) * ~wish.active
-        leaked = wish.seal * (wish.inner - wish.outer) * wish.active + held
+        leaked = seal * (wish.inner - wish.outer) * wish.active + held
         raises = wish.sense > 0.0
         head = np.where(wish.active, np.where(raises, wish.inner, wish.outer), head)
         rod = np.where(wish.active, np.where(raises, wish.outer, wish.inner), rod)

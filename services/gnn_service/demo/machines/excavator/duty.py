@@ -63,7 +63,7 @@ class Step:
 
 def _loading(soil: float) -> tuple[Step, ...]:
     return (
-        Step("dig", 14.0, (0.40, 0.64, 0.61), (0.40, 1.0, 0.85), load=1.0, soil=soil),
+        Step("dig", 14.0, (0.40, 0.66, 0.63), (0.40, 1.0, 0.85), load=1.0, soil=soil),
         Step("lift_swing", 9.0, (0.86, 0.58, 0.80), (1.0, 0.55, 0.5), swing=1.0, load=1.0),
         Step("dump", 5.0, (None, 0.40, 0.12), (1.0, 0.5, 0.6), swing=1.0),
         Step("return", 6.0, (0.42, 0.28, None), (0.75, 0.35, 1.0), swing=0.0, swing_waits=False),

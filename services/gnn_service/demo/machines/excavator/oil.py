@@ -58,6 +58,7 @@ class Oil:
         debris = 0.5 * (parameters["pump_main_1.debris"] + parameters["pump_main_2.debris"])
         self._ingress = np.stack([tank[f"ingress_{size}"] for size in SIZES]) * self._dust * debris
         self._line = parameters["main_control_valve.return_laminar"], parameters["main_control_valve.return_turbulent"]
+        self._cooler_bypass = parameters["main_control_valve.cooler_bypass"]
         self._check = parameters["main_control_valve.make_up_pressure"]
 
     def tick(self, seconds: float) -> None:
@@ -141,7 +142,8 @@ class Oil:
         )
         self.bypass += (bypass - self.bypass) * self._smoothing
         laminar, turbulent = self._line
-        return self._check + drop + laminar * self.viscosity * flow + turbulent * flow * flow, drop
+        cooler = np.minimum(laminar * self.viscosity * flow, self._cooler_bypass)
+        return self._check + drop + cooler + turbulent * flow * flow, drop
 
     @property
     def codes(self) -> Array:

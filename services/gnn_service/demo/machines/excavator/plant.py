@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service.demo.machines.excavator import duty
-from gnn_service.demo.machines.excavator.cylinders import SHARES, Cylinders, Motion, Wish
+from gnn_service.demo.machines.excavator.cylinders import SHARES, Cylinders, Motion, Running, Wish
 from gnn_service.demo.machines.excavator.duty import COLUMN, HELD, Operator
 from gnn_service.demo.machines.excavator.geometry import CYLINDERS, GRAVITY, Linkage, Pose, Weights
 from gnn_service.demo.machines.excavator.ledger import LEDGER, Step
@@ -225,7 +225,7 @@ class Excavator(Plant):
         lifted = self._load_bucket(pose)
         soil = self._soil() * pose.inverse_arm
         force = self._weights.forces(pose, self.payload) + soil
-        wish = cylinders.wish(command, force, back, setting, thinning)
+        wish = cylinders.wish(command, force, back, setting, Running(self._supply.running, thinning))
         inertia = self._weights.inertia(pose, self.payload)
         largest = row[COLUMN["swing_by"]] * self._supply.running
         turn = self._swing.wish(row[COLUMN["swing"]], largest, inertia, back, thinning)

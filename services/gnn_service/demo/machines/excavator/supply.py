@@ -12,7 +12,7 @@ from gnn_service.physics import pumps
 
 PUMPS = ("pump_main_1", "pump_main_2")
 VAPOUR_PA, NEEDED_PA, ATMOSPHERE_PA = 0.15e5, 0.55e5, 1.013e5
-GAP_VISCOSITY = 0.06
+GAP_VISCOSITY = 0.04
 """Cold oil warms itself in the gaps of a pump: its drag grows no further above this, Pa s."""
 _STACKED = (
     "displacement", "max_stroke", "leakage", "friction", "drag", "idle_torque", "torque_limit", "corner_pressure",
@@ -137,6 +137,8 @@ class Supply:
         relief = np.where(open_relief, spare, 0.0)
         held = np.maximum(np.minimum(load + margin, setting), self.standby_pressure)
         pressure = (np.where(open_relief, setting, held) + relief / self._relief_slope) * self.running
+        lost = self.leakage * self.thinning + self._squeeze
+        pressure = np.minimum(pressure, self.stroke * self._unit / lost)  # a pump holds no more than it can feed
         leak = self.leakage * pressure * self.thinning
         squeeze = self._squeeze * pressure
         bleed = np.maximum(self.standby_flow * self.running - used - relief, 0.0)

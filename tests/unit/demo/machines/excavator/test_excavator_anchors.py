@@ -19,7 +19,7 @@ class HalfStep(Excavator):
 
 
 def test_a_cycle_of_truck_loading_is_as_long_and_as_costly_as_the_class_has_it(build, whole_cycles):
-    frames = build(("truck_loading",), settle=True).advance(900, ledger=True)
+    frames = build(("truck_loading",), settle=True).advance(700, ledger=True)
     steps = whole_cycles(frames, 0)
     period = (steps.stop - steps.start) * 0.1 / (frames.cycle[steps.stop, 0] - frames.cycle[steps.start, 0])
     names = [entry.name for entry in Excavator.LEDGER]
@@ -87,7 +87,7 @@ def test_hot_oil_makes_the_engine_controller_take_back_power(build):
 def test_half_the_step_changes_the_means_of_a_cycle_by_less_than_four_percent(build, whole_cycles):
     means = []
     for kind, step in ((Excavator, 0.1), (HalfStep, 0.05)):
-        frames = build(("truck_loading",), kind=kind).advance(round(130 / step), ledger=True)
+        frames = build(("truck_loading",), kind=kind).advance(round(90 / step), ledger=True)
         steps = whole_cycles(frames, 0)
         cycles = frames.cycle[steps.stop, 0] - frames.cycle[steps.start, 0]
         period = (steps.stop - steps.start) * step / cycles

@@ -86,7 +86,7 @@ def test_load_sensing_makes_up_for_a_leaking_pump_with_its_stroke(build, sensor)
 
 def test_the_fan_makes_up_for_a_fouled_cooler_while_it_can(build, sensor):
     fouled = {"oil_cooler.conductance": np.array([1750.0, 1400.0]), "oil_cooler.air_flow": np.array([3.2, 2.9])}
-    frames = build(("truck_loading",) * 2, fouled, settle=True).advance(50)
+    frames = build(("truck_loading",) * 2, fouled, settle=True).advance(5)
     fan = sensor(frames, "oil_cooler.fan_speed")[0]
     assert fan[1] > fan[0] + 5.0
 
@@ -101,5 +101,5 @@ def test_a_clogged_filter_lets_oil_past_and_particles_with_it(build, sensor):
 def test_the_service_limits_of_the_maker_leave_a_machine_that_works(build, whole_cycles):
     for mode in MODES[:1] + MODES[3:4]:
         severities = np.array([0.0, mode.service_severity])
-        frames = build(("truck_loading",) * 2, degraded(mode, severities)).advance(700)
+        frames = build(("truck_loading",) * 2, degraded(mode, severities)).advance(500)
         assert frames.cycle[-1, 1] >= frames.cycle[-1, 0] - 1
