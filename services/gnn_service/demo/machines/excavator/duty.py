@@ -91,7 +91,7 @@ PROGRAMS: Final[Mapping[str, tuple[Step, ...]]] = {
     "travel": (Step("travel", 8.0, timed=True, travel=1.0),),
     "idle": _rest(SLOW),
     "warm_up": (
-        Step("warm_up", 14.0, (0.65, 0.30, 0.30), (0.28, 0.28, 0.28)),
+        Step("warm_up", 14.0, (0.65, 0.30, 0.30), (0.28, 0.28, 0.28), engine=SLOW),
         Step("warm_up", 14.0, (0.35, 0.60, 0.65), (0.28, 0.28, 0.28)),
         Step("warm_up", 1.5, (None, None, -0.2), (0.3, 0.3, 0.5), timed=True),
     ),
