@@ -64,7 +64,7 @@ def test_new_reads_the_header_of_a_csv(here, capsys, separator):
         (["check", "broken.json"], 1, "broken.json: this is no JSON"),
         (["check", "deep.json"], 1, "deep.json: this is nested too deeply"),
         (["check", "deep.toml"], 1, "deep.toml: this is nested too deeply"),
-        (["show", "excuvator"], 1, "there is: uci-hydraulic-rig"),
+        (["show", "excuvator"], 1, "there is: cnc, excavator, moulding, robot, uci-hydraulic-rig"),
         (["show", "broken.json"], 1, "broken.json: this is no JSON"),
     ],
 )
@@ -128,9 +128,10 @@ def test_schema_is_printed_or_written(here, capsys):
 
 def test_list_and_show_know_the_rig(capsys):
     assert main(["machine", "list", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == [
-        {"id": RIG, "name": "ZeMA hydraulic test rig", "components": 9, "sensors": 17, "failure_modes": 4}
-    ]
+    listed = {machine["id"]: machine for machine in json.loads(capsys.readouterr().out)}
+    rig = {"id": RIG, "name": "ZeMA hydraulic test rig", "components": 9, "sensors": 17, "failure_modes": 4}
+    assert listed[RIG] == rig
+    assert set(listed) == {RIG, "excavator", "moulding", "cnc", "robot"}
     assert main(["machine", "list"]) == 0
     assert RIG in capsys.readouterr().out
     assert main(["machine", "show", RIG]) == 0
