@@ -21,7 +21,7 @@ def test_every_shipped_machine_passes_the_check():
 
 def test_an_unknown_machine_is_answered_with_those_there_are():
     with pytest.raises(
-        UnknownMachineError, match="no machine 'excuvator' comes with the package; there is: .*uci-hydraulic-rig"
+        UnknownMachineError, match=r"no machine 'excuvator' comes with the package; there is: .*uci-hydraulic-rig"
     ):
         shipped_machine("excuvator")
 

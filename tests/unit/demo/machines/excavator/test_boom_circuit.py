@@ -46,10 +46,7 @@ def test_steps_of_five_milliseconds_stay_within_a_twentieth_of_a_stiff_solver():
     start = boom.at_rest()
     exact = reference(boom, start[:, 0], PIECES)
     commands = np.concatenate([np.full((round(seconds * 100), 1), command) for seconds, command in PIECES])
-    errors = [
-        (abs(capture(boom, start, commands, steps=steps)[:, :, 0] - exact) / SCALE).max()
-        for steps in (2, 5)
-    ]
+    errors = [(abs(capture(boom, start, commands, steps=steps)[:, :, 0] - exact) / SCALE).max() for steps in (2, 5)]
     assert errors[0] < 0.05
     assert errors[1] < errors[0]
 
