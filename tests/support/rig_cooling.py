@@ -21,7 +21,7 @@ AMBIENT_K = KELVIN + 22.3
 COOLING_W = 2160.0
 """Mean of CP."""
 MOTOR_W = 2550.0
-"""Mean of EPS1. The rig does no work outside: all of it is heat, taken to end in the oil although motors warm air too."""
+"""Mean of EPS1. The rig does no work outside: all of it is heat, here of the oil, though motors warm air too."""
 CIRCULATION_FLOW, CIRCULATION_PA, CIRCULATION_EFFICIENCY = 10.17e-3 / 60, 9.86e5, 0.7
 """Mean of FS2 and PS5; the circulation pump's efficiency is usual for a small gear pump."""
 

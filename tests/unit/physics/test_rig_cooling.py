@@ -1,8 +1,8 @@
 """The cooler of the public hydraulic test rig: oil temperatures as the equations of heat predict them, and measured.
 
 Measured on stable cycles of UCI data set 447: 36.0 degC with the cooler at 100 %, 8.7 K more at 20 %, 20.2 K more at
-3 %. The labels are taken as duty of the cooler's fan. The rig in tests/support is set from the healthy state alone; what
-usual coolers leave open is said there, and is wider than the limits here.
+3 %. The labels are taken as duty of the cooler's fan. The rig in tests/support is set from the healthy state alone;
+what usual coolers leave open is said there, and is wider than the limits here.
 """
 
 import pytest
