@@ -34,11 +34,10 @@ def installed_runtime() -> Runtime:
     raise ConfigurationError(msg)
 
 
-@cache
 def available(runtime: Runtime | None = None) -> tuple[str, ...]:
     """The devices that `runtime` can compute on in this process, best first, `cpu` always last.
 
-    Imports the runtime on the first call (seconds for torch), then remembers the answer.
+    Imports the runtime on the first call (seconds for torch), then remembers what it offers.
 
     Raises:
         ConfigurationError: the runtime is not installed.
@@ -47,7 +46,7 @@ def available(runtime: Runtime | None = None) -> tuple[str, ...]:
     if not is_installed(runtime):
         msg = f"{runtime} is not installed; run: pip install {_EXTRA_OF[runtime]}"
         raise ConfigurationError(msg)
-    return (*(_torch_devices() if runtime == "torch" else _onnxruntime_devices()), "cpu")
+    return probe(runtime)
 
 
 def resolve(device: str, runtime: Runtime | None = None, *, where: str | None = None) -> str:
@@ -73,6 +72,12 @@ def resolve(device: str, runtime: Runtime | None = None, *, where: str | None = 
         msg = f"device {device!r} is not there; {name} offers here: {', '.join(here)}; set one of these or auto"
         raise DeviceUnavailableError(msg, where=where)
     return wanted
+
+
+@cache
+def probe(runtime: Runtime) -> tuple[str, ...]:
+    """What an installed runtime offers; asked once in a process."""
+    return (*(_torch_devices() if runtime == "torch" else _onnxruntime_devices()), "cpu")
 
 
 def _torch_devices() -> tuple[str, ...]:

@@ -9,9 +9,9 @@ from gnn_service.core.errors import ConfigurationError, DeviceUnavailableError
 
 @pytest.fixture(autouse=True)
 def forget():
-    devices.available.cache_clear()
+    devices.probe.cache_clear()
     yield
-    devices.available.cache_clear()
+    devices.probe.cache_clear()
 
 
 @pytest.fixture
@@ -36,10 +36,10 @@ def onnxruntime(monkeypatch):
 
 def test_auto_takes_the_best_device_that_torch_shows(torch):
     assert devices.resolve("auto", "torch") == "cpu"
-    devices.available.cache_clear()
+    devices.probe.cache_clear()
     torch.backends.mps.is_available = lambda: True
     assert devices.available("torch") == ("mps", "cpu")
-    devices.available.cache_clear()
+    devices.probe.cache_clear()
     torch.cuda.is_available = lambda: True
     torch.cuda.device_count = lambda: 2
     assert devices.available("torch") == ("cuda:0", "cuda:1", "cpu")
@@ -60,7 +60,7 @@ def test_an_explicit_device_that_is_not_there_lists_those_that_are(torch):
 def test_onnx_runtime_built_for_cuda_still_needs_a_gpu(onnxruntime, monkeypatch):
     monkeypatch.setattr(devices, "_cuda_driver_devices", lambda: 0)
     assert devices.available("onnxruntime") == ("cpu",)
-    devices.available.cache_clear()
+    devices.probe.cache_clear()
     monkeypatch.setattr(devices, "_cuda_driver_devices", lambda: 1)
     assert devices.available("onnxruntime") == ("cuda:0", "cpu")
 
