@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from gnn_service.demo.plant import Array, Entry
 
 MICROSECONDS = 1_000_000
+BLOCK_STEPS = 200
+"""Sums are made of blocks of this many steps: their rounding must not depend on how time is cut into chunks."""
 BETWEEN = "between"
 """How the time between phases is called in column names."""
 
@@ -65,6 +67,7 @@ class CycleTable:
         self._sensors, self._phases, self._ledger, self._step_s = tuple(sensors), tuple(phases), tuple(ledger), step_s
         self._machines = [_One() for _ in range(batch)]
         self._steps = 0
+        self._waiting: list[tuple[NDArray[Any], ...]] = []
         rates = np.array([entry.kind not in ("stored", "heat_stored") for entry in self._ledger], dtype=bool)
         self._is_power = rates
 
@@ -76,30 +79,57 @@ class CycleTable:
         ledger: Array | None = None,
     ) -> None:
         """Take the next N steps: values (N, S, B), phase and cycle (N, B), ledger (N, L, B)."""
-        steps = len(values)
+        chunk = (values, phase, cycle) if ledger is None else (values, phase, cycle, ledger)
+        self._waiting.append(chunk)
+        steps = sum(len(waiting[0]) for waiting in self._waiting)
+        if steps >= BLOCK_STEPS:
+            joined = self._joined()
+            whole = steps // BLOCK_STEPS * BLOCK_STEPS
+            # copies, so that what waits does not keep all that came before it
+            self._waiting = [tuple(part[whole:].copy() for part in joined)] if steps > whole else []
+            self._take(*(part[:whole] for part in joined))
+
+    def _joined(self) -> tuple[NDArray[Any], ...]:
+        if len(self._waiting) == 1:
+            return self._waiting[0]
+        return tuple(np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+
+    def _take(
+        self,
+        values: NDArray[np.floating[Any]],
+        phase: NDArray[np.integer[Any]],
+        cycle: NDArray[np.integer[Any]],
+        ledger: Array | None = None,
+    ) -> None:
+        """Add up whole blocks, or what is left at the end."""
+        # machines first, so that each one's rows lie together
+        columns, marks = np.ascontiguousarray(values.transpose(2, 0, 1)), len(self._phases)
+        keys = np.ascontiguousarray((cycle.astype(np.int64) * marks + phase).T)
+        cycles = np.ascontiguousarray(cycle.T)
+        books = None if ledger is None else np.ascontiguousarray(ledger.transpose(2, 0, 1))
         for number, one in enumerate(self._machines):
             # machine by machine: a copy of the whole batch in double precision would be most of all memory
-            rows = values[:, :, number].astype(np.float64)
+            rows = columns[number].astype(np.float64)
             present = np.isfinite(rows)
             rows[~present] = 0.0
-            key = cycle[:, number].astype(np.int64) * len(self._phases) + phase[:, number]
-            starts = np.r_[0, np.flatnonzero(np.diff(key)) + 1]
+            key = keys[number]
+            starts = _starts(key)
             sums = np.add.reduceat(rows, starts, axis=0)
             counts = np.add.reduceat(present, starts, axis=0, dtype=np.int32)
-            lengths = np.diff(np.r_[starts, steps])
+            lengths = np.diff(starts, append=len(key))
             for index, first in enumerate(starts.tolist()):
-                which, where = divmod(int(key[first]), len(self._phases))
+                which, where = divmod(int(key[first]), marks)
                 one.pieces.append(
                     _Piece(which, where, self._steps + first, int(lengths[index]), sums[index], counts[index])
                 )
-            if ledger is not None:
-                self._add_energy(one, cycle[:, number], ledger[:, :, number])
-        self._steps += steps
+            if books is not None:
+                self._add_energy(one, cycles[number], books[number])
+        self._steps += len(values)
 
     def _add_energy(self, one: _One, cycle: NDArray[np.integer[Any]], book: Array) -> None:
-        starts = np.r_[0, np.flatnonzero(np.diff(cycle)) + 1]
+        starts = _starts(cycle)
         sums = np.add.reduceat(book, starts, axis=0) * self._step_s
-        ends = np.r_[starts[1:], len(cycle)] - 1
+        ends = [*(starts[1:] - 1).tolist(), len(cycle) - 1]
         for index, first in enumerate(starts.tolist()):
             which = int(cycle[first])
             one.power[which] = one.power.get(which, 0.0) + sums[index]
@@ -111,6 +141,9 @@ class CycleTable:
         Means and seconds of a phase that a cycle did not have are NaN. The change of stored energy of the first cycle
         is not known. ``complete`` says that the next cycle follows.
         """
+        if self._waiting:
+            self._take(*self._joined())
+            self._waiting = []
         one = self._machines[machine]
         cycles = list(dict.fromkeys(piece.cycle for piece in one.pieces))
         row = {cycle: index for index, cycle in enumerate(cycles)}
@@ -152,3 +185,11 @@ class CycleTable:
         values = np.where(self._is_power, flows, change)
         kinds = np.array([entry.kind for entry in self._ledger])
         return {name: values[:, kinds == kind].sum(axis=1) for name, kind in ENERGIES.items()}
+
+
+def _starts(marks: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
+    """Where stretches of equal marks begin, and blocks."""
+    begins = np.empty(len(marks), dtype=bool)
+    begins[1:] = marks[1:] != marks[:-1]
+    begins[::BLOCK_STEPS] = True
+    return np.flatnonzero(begins)

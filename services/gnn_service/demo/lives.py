@@ -190,8 +190,9 @@ class _Workshop:
 
     def _severity(self, hour: float) -> Array:
         season = 2.0 * np.pi * hour / self._plan.year_h
-        grown = np.empty_like(self._worn)
-        for index, mode in enumerate(self._modes):
+        grown = self._residual.copy()  # and so it stays where nothing begins
+        for index in np.flatnonzero(np.isfinite(self._begin).any(axis=1)):
+            mode = self._modes[index]
             tau = (self._worn[index] - self._begin[index]) / self._length[index]
             left = self._residual[index]
             grown[index] = left + (1.0 - left) * severity(mode.life, tau, season)

@@ -43,6 +43,9 @@ class PhaseMeans:
         self._sum = np.zeros((machines * self._groups, width))
         self._steps = np.zeros(machines * self._groups, dtype=np.int64)
         self._absent = np.zeros((machines * self._groups, width), dtype=np.int64)
+        # where each machine is now, (V, C): put away when it goes on to another state or phase
+        self._group = np.zeros(machines, dtype=np.int64)
+        self._sum_now, self._absent_now = np.zeros((width, machines)), np.zeros((width, machines), dtype=np.int64)
         self._first_row = np.arange(machines) * self._groups
         self._cycle: NDArray[np.int32] | None = None
         self._starts: list[dict[int, Sums]] = [{} for _ in range(machines)]
@@ -54,21 +57,36 @@ class PhaseMeans:
     def add(self, frames: Frames) -> None:
         """Take over a stretch."""
         groups = frames.state.astype(np.int64) * self._phases + frames.phase
+        gaps = np.flatnonzero(np.isnan(frames.values).any(axis=(0, 2)))
+        sensors = frames.values.shape[1]
+        swings = np.flatnonzero(np.isin(self._swinging, gaps))
+        swinging_gaps = np.searchsorted(gaps, self._swinging[swings])
         for step, group in enumerate(groups):
             cycle = frames.cycle[step]
             if self._cycle is not None:
                 for column in np.flatnonzero(cycle != self._cycle):
                     self._note_start(int(column), int(cycle[column]))
             self._cycle = cycle
-            seen = frames.values[step].T
-            values = np.concatenate([seen, np.abs(seen[:, self._swinging])], axis=1)
-            rows = group + self._first_row
-            absent = np.isnan(values)
-            if absent.any():
-                values[absent] = 0
-                self._absent[rows] += absent
-            self._sum[rows] += values
-            self._steps[rows] += 1
+            self._go_on(group)
+            seen = frames.values[step]
+            if len(gaps):
+                absent = np.isnan(seen[gaps])
+                seen = seen.copy()
+                seen[gaps] = np.where(absent, np.float32(0.0), seen[gaps])
+                self._absent_now[gaps] += absent
+                self._absent_now[sensors + swings] += absent[swinging_gaps]
+            self._sum_now[:sensors] += seen
+            self._sum_now[sensors:] += np.abs(seen[self._swinging])
+            self._steps[group + self._first_row] += 1
+
+    def _go_on(self, group: NDArray[np.int64]) -> None:
+        """Put away the sums of machines that leave their state or phase, and take up those of the new one."""
+        moved = np.flatnonzero(group != self._group)
+        if len(moved):
+            left, entered = (self._first_row[moved] + numbers[moved] for numbers in (self._group, group))
+            self._sum[left], self._absent[left] = self._sum_now[:, moved].T, self._absent_now[:, moved].T
+            self._sum_now[:, moved], self._absent_now[:, moved] = self._sum[entered].T, self._absent[entered].T
+            self._group = group
 
     def between(self, faulty: int, healthy: int) -> tuple[Sums, Sums]:
         """Sums of both over the cycles that both completed; over the whole window where there is none."""
@@ -85,7 +103,9 @@ class PhaseMeans:
 
     def _of(self, column: int) -> Sums:
         rows = slice(column * self._groups, (column + 1) * self._groups)
-        return self._sum[rows].copy(), self._steps[rows, None] - self._absent[rows]
+        sums, absent, now = self._sum[rows].copy(), self._absent[rows].copy(), self._group[column]
+        sums[now], absent[now] = self._sum_now[:, column], self._absent_now[:, column]
+        return sums, self._steps[rows, None] - absent
 
     def _note_start(self, column: int, cycle: int) -> None:
         """Remember the sums at the start of a cycle, and forget those that no pair needs any more."""

@@ -265,6 +265,7 @@ def _settle_barrel(work: Work, nodes: Nodes, span: Array, which: NDArray[np.bool
     neighbour = p["barrel_heaters.neighbour"]
     zones, power = nodes.setpoints.copy(), np.zeros_like(nodes.setpoints)
     for _ in range(60):
+        before = zones.copy()
         for zone in range(ZONES):
             beside = [zones[other] for other in (zone - 1, zone + 1) if 0 <= other < ZONES]
             gain = MELT_SHARES[zone, 0] * heat
@@ -273,6 +274,8 @@ def _settle_barrel(work: Work, nodes: Nodes, span: Array, which: NDArray[np.bool
             asked = slope * nodes.setpoints[zone] - given
             power[zone] = np.minimum(np.maximum(asked, 0.0), nodes.zone_power[zone])
             zones[zone] = (given + power[zone]) / slope
+        if (zones == before).all():  # to the last bit: more sweeps would change nothing
+            break
     work.zones = np.where(which, zones, work.zones)
     duty = power / nodes.zone_power
     work.zone_integral = np.where(
