@@ -1,10 +1,11 @@
 """Whether a window can show a fault at all: what perfect sensors see of it, measured in their own noise.
 
-A mode is observable in a window where the difference from the healthy twin of the same seed, averaged over the window,
-exceeds three standard deviations of the noise in at least one evidence sensor. Averages are matched by operating state
-and phase, weighted with the twin's time in each, and taken over the cycles that both completed: a machine that merely
-runs a step ahead, or is interrupted by the window's end in another cycle, differs in nothing. Of what swings around
-zero, such as a motor's current, the average magnitude counts as well.
+A mode is observable in a window where the distance from the healthy twin of the same seed exceeds three standard
+deviations of the noise in at least one evidence sensor. The distance is the mean, over operating states and phases and
+weighted with the twin's time in each, of how far the averages in them are apart: what is too high in one phase and too
+low in another does not cancel. Averages are taken over the cycles that both completed: a machine that merely runs a
+step ahead, or is interrupted by the window's end in another cycle, differs in nothing. Of what swings around zero,
+such as a motor's current, the average magnitude counts as well.
 """
 
 from collections.abc import Iterable
@@ -134,13 +135,15 @@ def noise_level(machine: Machine, reading: Array) -> Array:
 def strengths(machine: Machine, means: PhaseMeans, faulty: int, healthy: int) -> Array:
     """How far each sensor (S,) of one machine is from its healthy twin, in standard deviations of its noise.
 
-    Signed, of the value or of its magnitude, whichever differs more; 0 where nothing can be compared.
+    The weighted mean of |difference of the averages| over operating states and phases, with the sign of the difference
+    on the whole; of the value or of its magnitude, whichever differs more; 0 where nothing can be compared.
     """
     (ours, ours_seen), (twin, twin_seen) = means.between(faulty, healthy)
     weight = np.where((ours_seen > 0) & (twin_seen > 0), twin_seen, 0)
     share = weight / np.maximum(weight.sum(axis=0), 1)
     expected = twin / np.maximum(twin_seen, 1)
-    difference = (share * (ours / np.maximum(ours_seen, 1) - expected)).sum(axis=0)
+    apart = share * (ours / np.maximum(ours_seen, 1) - expected)
+    difference = np.copysign(np.abs(apart).sum(axis=0), apart.sum(axis=0))
     reading = (share * expected).sum(axis=0)
     sensors = len(machine.sensors)
     swinging = np.flatnonzero([sensor.range.low < 0 for sensor in machine.sensors])

@@ -50,6 +50,18 @@ def test_differences_of_phases_count_by_the_healthy_machines_time_in_them():
     assert strength[ROW["filter.dp"]] == pytest.approx(0.1 * 0.4 / DP_NOISE, rel=1e-5)
 
 
+def test_what_is_too_high_in_one_phase_and_too_low_in_another_does_not_cancel():
+    phase = np.array([1] * 25 + [2] * 25)
+    values = np.full((50, 2), 0.5)
+    values[:25, 0] += 0.1
+    values[25:, 0] -= 0.1
+    strength = strength_of(frames(values, np.stack([phase, phase], axis=1)))
+    assert np.abs(strength[ROW["filter.dp"]]) == pytest.approx(0.1 / DP_NOISE, rel=1e-5)
+    values[:25, 0] -= 0.05
+    strength = strength_of(frames(values, np.stack([phase, phase], axis=1)))
+    assert strength[ROW["filter.dp"]] == pytest.approx(-0.075 / DP_NOISE, rel=1e-5)
+
+
 def test_only_cycles_that_both_completed_count():
     step = np.arange(120)
     fast, slow = step // 10, step // 14
