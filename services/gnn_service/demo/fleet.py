@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gnn_service.demo.dedicated_tests import planned_tests, schedule_of, with_tests
 from gnn_service.demo.plant import Array, Parameters, Plant, Schedule, Setting, SiteFactor
 from gnn_service.demo.spread import spread_of
 from gnn_service.demo.streams import Key, Purpose
@@ -81,15 +82,45 @@ def usual_site(plant: type[Plant], size: int) -> dict[str, Array]:
     return {name: np.full(size, factor.default) for name, factor in plant.SITE.items()}
 
 
-def shift_schedule(system: System, keys: Sequence[Key], seconds: float, stretch_s: float = 150.0) -> Schedule:
-    """Stretches of work as a usual shift mixes them: states by their share of time, one draw a stretch."""
-    states, shares = zip(*system.shift.items(), strict=True)
-    edges = np.cumsum(shares) / np.sum(shares)
-    count = max(1, int(np.ceil(seconds / stretch_s)))
-    number = np.array([system.plant.STATES.index(state) for state in states])
-    drawn = np.stack([key.stream(Purpose.SITE, _STRETCHES).random(count) for key in keys])
-    starts = np.broadcast_to(np.arange(count) * stretch_s, drawn.shape).copy()
-    return Schedule(starts, number[np.searchsorted(edges[:-1], drawn, side="right")])
+def shift_schedule(
+    system: System, keys: Sequence[Key], seconds: float, stretch_s: float = 150.0, *, tests: bool = True
+) -> Schedule:
+    """Stretches of work as a usual shift mixes them: states by their share of time, one draw a stretch.
+
+    A test's stretch is as long as the test; one that would not come to its end is not begun. ``tests`` False leaves
+    tests out.
+    """
+    shift = {state: share for state, share in system.shift.items() if tests or state not in system.tests}
+    lengths = np.array([system.tests.get(state, stretch_s) for state in shift])
+    weights = np.array(list(shift.values())) / lengths
+    edges = (np.cumsum(weights) / np.sum(weights))[:-1]
+    number = np.array([system.plant.STATES.index(state) for state in shift])
+    is_test = np.array([state in system.tests for state in shift])
+    usual = int(np.argmax(np.where(is_test, 0.0, weights)))
+    count = max(1, int(np.ceil(seconds / lengths.min())))
+    rows = []
+    for key in keys:
+        drawn = np.searchsorted(edges, key.stream(Purpose.SITE, _STRETCHES).random(count), side="right")
+        starts, states, now = [], [], 0.0
+        for kind in drawn.tolist():
+            fitting = usual if is_test[kind] and now + lengths[kind] > seconds else kind
+            starts.append(now)
+            states.append(int(number[fitting]))
+            now += float(lengths[fitting])
+            if now >= seconds:
+                break
+        rows.append((starts, states))
+    return schedule_of(rows)
+
+
+def lapse_schedule(system: System, keys: Sequence[Key], seconds: float) -> Schedule:
+    """Work of windows spread over lives: a usual shift, and in a quarter of each life's windows one whole test.
+
+    Which windows these are hangs on the key alone, and so says nothing of what fails.
+    """
+    work = shift_schedule(system, keys, seconds, tests=False)
+    planned = planned_tests(system.tests, keys, seconds)
+    return with_tests(work, planned, system.tests, system.plant.STATES, keys, seconds)
 
 
 def setting_of(

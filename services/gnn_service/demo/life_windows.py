@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gnn_service.demo.cycle_table import CycleTable
 from gnn_service.demo.export import Span, events_table, info_of, instance, moment_us, truth_of
-from gnn_service.demo.fleet import setting_of, shift_schedule
+from gnn_service.demo.fleet import lapse_schedule, setting_of
 from gnn_service.demo.lives import LifePlan, Lives, looks, run_to_failure, simulate_lives
 from gnn_service.demo.maintenance import Event
 from gnn_service.demo.plant import Setting
@@ -85,7 +85,7 @@ def simulate_lapse(
     lives = _lives(system, kinds, keys)
     schedule = _schedule(system, kinds, keys, lives, plan)
     flat = [replace(key, window=number) for key in keys for number in range(plan.windows)]
-    work = shift_schedule(system, flat, plan.window_s)
+    work = lapse_schedule(system, flat, plan.window_s)
     setting = setting_of(system, flat, work, hours=schedule.hours.ravel())
     severities = {
         mode.id: schedule.severity[index].ravel()

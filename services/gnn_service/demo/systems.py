@@ -11,6 +11,7 @@ from importlib import import_module
 
 from gnn_service.core.errors import InvalidInputError, UnknownMachineError
 from gnn_service.demo.cascades import CASCADES, Cascade
+from gnn_service.demo.dedicated_tests import TEST_S
 from gnn_service.demo.modes import SimulatedMode
 from gnn_service.demo.parameters import parameters_of
 from gnn_service.demo.plant import Plant
@@ -28,7 +29,7 @@ class System:
     ``machine`` describes it; ``plant`` simulates batches of it; ``modes`` are its failure modes in the order of the
     description; ``shift`` is the share of time that each operating state has in a usual shift (sums to 1);
     ``cascades`` tell which modes hasten others; ``spread`` holds the parameters whose differences between machines
-    are not those of their class.
+    are not those of their class; ``tests`` are the operating states that are tests, and how long each takes, s.
     """
 
     name: str
@@ -38,6 +39,7 @@ class System:
     shift: dict[str, float]
     cascades: tuple[Cascade, ...] = ()
     spread: Mapping[str, Spread] = field(default_factory=dict)
+    tests: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def sensors(self) -> tuple[Sensor, ...]:
@@ -75,4 +77,7 @@ def get_system(name: str) -> System:
         raise UnknownMachineError(f"no simulated machine {name!r}; there is: {', '.join(NAMES)}")
     room = import_module(f"gnn_service.demo.machines.{name}")
     spread: Mapping[str, Spread] = getattr(room, "SPREAD", {})
-    return System(name, shipped_machine(name), room.PLANT, room.MODES, room.SHIFT, CASCADES.get(name, ()), spread)
+    return System(
+        name, shipped_machine(name), room.PLANT, room.MODES, room.SHIFT, CASCADES.get(name, ()), spread,
+        TEST_S.get(name, {}),
+    )  # fmt: skip
