@@ -24,7 +24,7 @@ from gnn_service.demo.sensors import SensorBank
 from gnn_service.demo.streams import Key, Purpose
 from gnn_service.demo.systems import System
 from gnn_service.demo.thin import Thinner, interval_steps
-from gnn_service.demo.window import SLOT_S
+from gnn_service.demo.window import RUN_IN_S, SLOT_S, after_run_in
 
 MOST_NUMBERS = 400_000_000
 """Readings that a run may hold: 1.6 GB."""
@@ -129,20 +129,23 @@ class _Running:
         alone = list(self._ramps) if len(self._ramps) > 1 else []
         self._columns: list[int | None] = [None, None, *alone] if self._ramps else [None]
         keys = (key,) * len(self._columns)
-        self._setting = setting_of(system, keys, self._schedule(keys))
+        schedule = after_run_in(self._schedule(keys), RUN_IN_S, range(len(keys)))
+        self._setting = setting_of(system, keys, schedule)
         self._plant: Plant = system.plant(self._setting)
-        self._bank = SensorBank(system.machine, (key,), self._step_s, faults=[faults])
+        self._bank = SensorBank(system.machine, (key,), self._step_s, start_s=-RUN_IN_S, faults=[faults])
         self._thinner = Thinner(interval_steps(plan.rate_hz, self._step_s))
         self._table = CycleTable(system.machine.sensor_ids, system.plant.PHASES, system.plant.LEDGER, self._step_s, 1)
         self._rows: list[tuple[NDArray[Any], ...]] = []
         self._books: list[Array] = []
         self._slots = self._episodes()
+        self._first_cycle = np.zeros(1, dtype=np.int32)
 
     def run(self, say: Callable[[float], object]) -> Run:
         """All of it."""
         edges = self._edges()
         self._set(0, self._severity(0, edges[1]), on=False)
         self._plant.settle()
+        self._run_in()
         sections = []
         for first, last in pairwise(edges):
             sections.append(self._section(first, last))
@@ -160,6 +163,15 @@ class _Running:
             np.concatenate(self._books),
             {name: float(value[0]) for name, value in self._setting.site.items()},
         )
+
+    def _run_in(self) -> None:
+        """Give the sensors a past, which a late clock shows."""
+        left = round(RUN_IN_S / self._step_s)
+        while left:
+            frames = self._plant.advance(min(PIECE_STEPS, left))
+            self._bank.measure(frames.values[:, :, :1])
+            self._first_cycle = frames.cycle[-1, :1]
+            left -= len(frames.cycle)
 
     def _schedule(self, keys: Sequence[Key]) -> Schedule:
         states = self._system.plant.STATES
@@ -232,7 +244,7 @@ class _Running:
             if len(self._columns) > 1:
                 means.add(frames)
             _, readings = self._bank.measure(frames.values[:, :, :1])
-            labels = frames.state[:, :1], frames.phase[:, :1], frames.cycle[:, :1]
+            labels = frames.state[:, :1], frames.phase[:, :1], frames.cycle[:, :1] - self._first_cycle
             books = None if frames.ledger is None else frames.ledger[:, :, :1]
             self._table.add(readings, labels[1], labels[2], books)
             if books is not None and done * self._step_s < 3600.0:

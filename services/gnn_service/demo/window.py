@@ -20,6 +20,8 @@ from gnn_service.demo.sensors import Block, SensorBank
 from gnn_service.demo.streams import Key, Purpose
 from gnn_service.demo.systems import System
 
+RUN_IN_S = 60.0
+"""Time before a window that is simulated and not kept: the latest clock shows the past of so long ago."""
 SLOT_S = 5.0
 """An intermittent fault may come or go every so often."""
 STRETCH_STEPS = 600
@@ -44,7 +46,7 @@ class WindowPlan:
 
     seconds: float
     rate_hz: float | None = None
-    run_in_s: float = 30.0
+    run_in_s: float = RUN_IN_S
     noise: bool = True
     twin: bool = True
     ledger: bool = False
@@ -175,7 +177,7 @@ class WindowRun:
             tuple(setting.keys[index] for index in machine),
             self._healthy,
             {name: np.asarray(value)[machine] for name, value in setting.site.items()},
-            _later(setting.schedule, plan.run_in_s, machine),
+            after_run_in(setting.schedule, plan.run_in_s, machine),
         )
         self._plant = system.plant(before)
         self._bank = SensorBank(
@@ -314,8 +316,8 @@ def _pairs(columns: Sequence[tuple[int, int | None]], size: int) -> list[tuple[i
     ]
 
 
-def _later(schedule: Schedule, run_in_s: float, machine: NDArray[np.int64]) -> Schedule:
-    """The schedule of these columns with the run-in before it, in the first state of each."""
+def after_run_in(schedule: Schedule, run_in_s: float, machine: Sequence[int] | NDArray[np.int64]) -> Schedule:
+    """The schedule of these machines with ``run_in_s`` seconds before it, in the first state of each."""
     starts = np.asarray(schedule.starts_s, dtype=np.float64)[machine].copy()
     starts[:, 1:] += run_in_s
     return Schedule(starts, np.asarray(schedule.states)[machine])

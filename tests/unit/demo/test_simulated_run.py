@@ -84,6 +84,14 @@ def test_a_failing_sensor_is_in_the_readings_and_in_the_truth():
     assert "bias:filter.dp" in biased.truth.extra["sensor_faults"][-1]
 
 
+def test_a_late_clock_does_not_betray_itself_by_gaps_at_the_start():
+    fault = SensorFault("clock", "pump.p_out", 1.0)
+    column = SYSTEM.machine.sensor_ids.index("pump.p_out")
+    readings = recorded(replace(WORK, sensor_faults=(fault,)))[0].readings
+    assert np.isfinite(readings.values[:600, column]).mean() > 0.99
+    assert readings.cycle[0] == 0
+
+
 def test_a_lower_rate_keeps_means_and_says_so_in_the_description():
     full, _ = recorded(WORK)
     slow, _ = recorded(replace(WORK, rate_hz=1.0))

@@ -7,6 +7,7 @@ from gnn_service.core.errors import InvalidInputError
 from gnn_service.demo.plant import Schedule, Setting
 from gnn_service.demo.sensor_faults import SensorFault
 from gnn_service.demo.window import WindowPlan, WindowRun, severity_table, simulate_window
+from gnn_service.domain.machine import SensorRole
 from tests.support.tiny_plant import MODES, TinyPlant, tiny_setting, tiny_system
 
 SYSTEM = tiny_system()
@@ -82,7 +83,8 @@ def test_a_fault_that_moves_a_sensor_is_observable_and_the_sensor_is_named():
     outcome = simulate_window(SYSTEM, tiny_setting(2), {"T1": [0.4, 0.0]}, PLAN).outcome
     assert outcome.observable[MODE["T1"]].tolist() == [True, False]
     strength = outcome.strength[MODE["T1"], :, 0]
-    assert np.argmax(np.abs(strength)) == ROW["pump.q_case"]
+    evidence = [sensor.role is SensorRole.EVIDENCE for sensor in SYSTEM.sensors]
+    assert np.argmax(np.where(evidence, np.abs(strength), 0.0)) == ROW["pump.q_case"]
     assert strength[ROW["pump.q_case"]] > 3
     assert not outcome.strength[:, :, 1].any()
 
@@ -157,6 +159,13 @@ def test_a_late_clock_has_its_past_from_the_run_in():
     late = SensorFault("clock", "pump.p_out", 0.2)
     windows = simulate_window(SYSTEM, tiny_setting(1), {}, WindowPlan(30.0, run_in_s=30.0), [[late]])
     assert np.isfinite(windows.values[:, ROW["pump.p_out"], 0]).mean() > 0.99
+
+
+def test_the_usual_run_in_is_as_long_as_the_latest_clock_is_late():
+    latest = SensorFault("clock", "pump.p_out", 1.0)
+    windows = simulate_window(SYSTEM, tiny_setting(1), {}, WindowPlan(10.0), [[latest]])
+    sound = simulate_window(SYSTEM, tiny_setting(1), {}, WindowPlan(10.0))
+    assert np.isnan(windows.values).sum() == np.isnan(sound.values).sum()
 
 
 def test_stretches_come_in_order_with_the_plants_own_frames():
