@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service.demo.cascades import Cascade
-from gnn_service.demo.modes import Life, SimulatedMode, linear, times
+from gnn_service.demo.modes import Life, SimulatedMode, falls, linear, rises, times
 from gnn_service.demo.plant import Array, Entry, Frames, Parameters, Plant, Schedule, Setting, SiteFactor
 from gnn_service.demo.streams import CycleDraws, Key, Purpose
 from gnn_service.demo.systems import System
@@ -65,24 +65,24 @@ DESCRIPTION = {
 MODES = (
     SimulatedMode(
         "T1", "pump", "pump_leak", "Pump leaks", (times("pump.k_leak", 16.0),),
-        Life("exponential", 2.2, 2_000.0, (400.0, 1_500.0), 4.0), 0.2, 0.5, ("pump.q_case+",), "replace the pump",
+        Life("exponential", 2.2, 2_000.0, (400.0, 1_500.0), 4.0), 0.2, 0.5, (rises("pump.q_case"),), "replace the pump",
     ),
     SimulatedMode(
         "T2", "filter", "filter_clogging", "Filter clogs", (times("filter.resistance", 8.0),),
-        Life("linear", 2.0, 500.0, (300.0, 600.0)), 0.2, 0.6, ("filter.dp+",), "change the element",
+        Life("linear", 2.0, 500.0, (300.0, 600.0)), 0.2, 0.6, (rises("filter.dp"),), "change the element",
     ),
     SimulatedMode(
         "T3", "valve", "relief_low", "Relief opens early", (linear("valve.relief_pressure", 260e5),),
-        Life("step", 1.0, 4_000.0, (100.0, 200.0), step=0.6), 0.2, 0.5, ("pump.p_out-",), "set the valve",
+        Life("step", 1.0, 4_000.0, (100.0, 200.0), step=0.6), 0.2, 0.5, (falls("pump.p_out"),), "set the valve",
         needs=("stall",),
     ),
     SimulatedMode(
         "T4", "valve", "spool_sticking", "Spool sticks", (linear("valve.stick_pressure", 60e5),),
-        Life("intermittent", 1.5, 3_000.0, (200.0, 800.0)), 0.2, 0.5, ("pump.p_out+",), "clean the spool",
+        Life("intermittent", 1.5, 3_000.0, (200.0, 800.0)), 0.2, 0.5, (rises("pump.p_out"),), "clean the spool",
     ),
     SimulatedMode(
         "T5", "tank", "tank_hot", "Heat stays", (times("tank.surface_ua", 0.4),),
-        Life("seasonal", 1.5, 3_000.0, (300.0, 900.0)), 0.2, 0.5, ("tank.t_oil+",), "clean the tank",
+        Life("seasonal", 1.5, 3_000.0, (300.0, 900.0)), 0.2, 0.5, (rises("tank.t_oil"),), "clean the tank",
     ),
 )  # fmt: skip
 

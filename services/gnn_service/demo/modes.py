@@ -12,6 +12,7 @@ import numpy as np
 
 from gnn_service.demo.plant import Array, Parameters
 
+Statistic = Literal["mean", "minimum", "maximum", "spread"]
 Progression = Literal["linear", "power", "exponential", "load_driven", "step", "intermittent", "seasonal"]
 
 
@@ -67,6 +68,32 @@ class Life:
 
 
 @dataclass(frozen=True, slots=True)
+class Sign:
+    """What an engineer sees of a failure mode: a statistic of one sensor that moves with severity.
+
+    ``direction`` is 1 where it rises and -1 where it falls; ``statistic`` is of the sensor's readings over some cycles
+    of work, ``spread`` from the lowest to the highest; only of those in ``phase`` and in operating state ``state``
+    where these are named, else in every phase of the work that shows the mode.
+    """
+
+    sensor: str
+    direction: Literal[-1, 1]
+    statistic: Statistic = "mean"
+    phase: str = ""
+    state: str = ""
+
+
+def rises(sensor: str, statistic: Statistic = "mean", *, phase: str = "", state: str = "") -> Sign:
+    """The sign of a statistic that grows with severity."""
+    return Sign(sensor, 1, statistic, phase, state)
+
+
+def falls(sensor: str, statistic: Statistic = "mean", *, phase: str = "", state: str = "") -> Sign:
+    """The sign of a statistic that shrinks with severity."""
+    return Sign(sensor, -1, statistic, phase, state)
+
+
+@dataclass(frozen=True, slots=True)
 class SimulatedMode:
     """A failure mode of a simulated machine.
 
@@ -79,8 +106,9 @@ class SimulatedMode:
         detect_severity: where a dedicated test first sees it.
         service_severity: the maker's service limit, or the alarm limit.
         needs: operating states without which no window can show it; empty where every one does.
-        signs: sensors (with the sign of the change: 'pump_main_1.q_case+') that move with severity, the best first.
+        signs: what shows it, the best first; each holds far into the fault, not always from its beginning.
         repair: the right maintenance action; ``residual`` is the severity that it leaves.
+        given_away: why a limit on one sensor finds it while it is small; empty where no such limit does.
     """
 
     id: str
@@ -91,10 +119,11 @@ class SimulatedMode:
     life: Life
     detect_severity: float
     service_severity: float
-    signs: tuple[str, ...]
+    signs: tuple[Sign, ...]
     repair: str
     residual: float = 0.02
     needs: tuple[str, ...] = ()
+    given_away: str = ""
 
 
 def degrade(healthy: Parameters, modes: Sequence[SimulatedMode], severity: Mapping[str, Array]) -> dict[str, Array]:

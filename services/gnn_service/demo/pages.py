@@ -11,8 +11,9 @@ import numpy as np
 
 from gnn_service.demo.modes import Change, SimulatedMode
 from gnn_service.demo.plots import Cycle, draw_cycle, draw_heat_balance, draw_signature, save
+from gnn_service.demo.separability import EARLY
 from gnn_service.demo.systems import System, get_system, list_systems
-from gnn_service.demo.traces import main_state, signature, trace
+from gnn_service.demo.traces import main_state, signature, state_of, trace
 from gnn_service.domain.catalogue import catalogue
 from gnn_service.domain.drawing import mermaid
 from gnn_service.domain.machine import Component, Machine, Parameter, Sensor, Span
@@ -134,9 +135,22 @@ def _modes(system: System) -> list[str]:
     ]
     head = "id | failure mode | component | progression | seen in a test from | service limit | operating state needed"
     lines += _table(head, rows)
+    lines += _given_away(system.modes)
     for mode in system.modes:
         lines += _mode(system, mode)
     return lines
+
+
+def _given_away(modes: Iterable[SimulatedMode]) -> list[str]:
+    easy = [f"- {mode.id}, {mode.name}: {mode.given_away}." for mode in modes if mode.given_away]
+    if not easy:
+        return []
+    low, high = EARLY
+    said = (
+        f"A limit on one sensor, looked at once, finds these while they are small (severity {low:g} to {high:g}, in a "
+        "fleet whose parts, sites and people differ), each for a physical reason; it finds none of the others:"
+    )
+    return [said, "", *easy, ""]
 
 
 def _mode(system: System, mode: SimulatedMode) -> list[str]:
@@ -153,12 +167,24 @@ def _mode(system: System, mode: SimulatedMode) -> list[str]:
     lines += [
         f"Onset: {onset}; from onset to failure {length}.",
         "",
-        "Signs: " + (", ".join(f"`{sign[:-1]}` {_way(sign)}" for sign in mode.signs) or "none") + ".",
-        "",
+        *_signs(system, mode),
         f"![Signature of {mode.id}]({system.name}/{mode.id}.png)",
         "",
     ]
     return lines
+
+
+def _signs(system: System, mode: SimulatedMode) -> list[str]:
+    rows = [
+        (
+            f"`{sign.sensor}`",
+            sign.statistic,
+            "rises" if sign.direction > 0 else "falls",
+            f"`{state_of(system, mode, sign)}`" + (f", phase `{sign.phase}`" if sign.phase else ""),
+        )
+        for sign in mode.signs
+    ]
+    return _table("sign | statistic | as severity grows | seen in", rows)
 
 
 def _change(machine: Machine, healthy: dict[str, float], change: Change) -> tuple[str, ...]:
@@ -229,10 +255,6 @@ def _limits(sensor: Sensor) -> str:
 def _beyond(low: float | None, high: float | None) -> str:
     parts = [] if low is None else [f"below {low:g}"]
     return ", ".join(parts if high is None else [*parts, f"above {high:g}"])
-
-
-def _way(sign: str) -> str:
-    return "falls" if sign.endswith("-") else "rises"
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from gnn_service.core.errors import ConfigurationError
 from gnn_service.demo.modes import SimulatedMode
 from gnn_service.demo.plant import Array, Entry
 from gnn_service.demo.systems import System
-from gnn_service.demo.traces import SEVERITIES, Trace, signs_of
+from gnn_service.demo.traces import SEVERITIES, Trace, state_of
 from gnn_service.domain.machine import Sensor
 
 if TYPE_CHECKING:
@@ -83,25 +83,26 @@ def draw_signature(run: Trace, mode: SimulatedMode) -> "Figure":
     """The best sign of a fault over time at some severities, and how far the best signs move with severity."""
     figure, panels = _panels(1, 2, height=2.2, title=f"{mode.id}  {mode.name}  ({run.state})")
     over_time, over_severity = panels[0]
-    known = [sensor for sensor, _ in signs_of(mode) if sensor in run.system.machine.sensor_ids]
-    signs = [sensor for sensor in known if np.isfinite(run.values(sensor)).any()][:SHOWN_SIGNS]
+    here_too = [sign for sign in mode.signs if state_of(run.system, mode, sign) == run.state]
+    signs = [sign for sign in here_too if np.isfinite(run.statistic(sign)).all()][:SHOWN_SIGNS]
     by_id = {sensor.id: sensor for sensor in run.system.sensors}
     for index, severity in enumerate(SHOWN_SEVERITIES if signs else ()):
-        values = run.values(signs[0])[:, SEVERITIES.index(severity)]
+        values = run.values(signs[0].sensor)[:, SEVERITIES.index(severity)]
         here = np.isfinite(values)
         style = {"color": INK if index == 0 else COLOURS[index - 1], "linewidth": 1.6 if index == 0 else 0.9}
         marker = "o" if 0 < here.sum() < 5 else None
         over_time.plot(run.time_s[here], values[here], label=f"s = {severity:g}", marker=marker, **style)
     if signs:
-        over_time.set_ylabel(f"{signs[0]}, {by_id[signs[0]].unit}")
+        over_time.set_ylabel(f"{signs[0].sensor}, {by_id[signs[0].sensor].unit}")
         over_time.legend(frameon=False, fontsize=7)
-    for colour, sensor in zip(COLOURS, signs, strict=False):
-        means = run.means(sensor)
-        moved = (means - means[0]) / _noise(by_id[sensor])
-        over_severity.plot(SEVERITIES, moved, color=colour, marker=".", linewidth=1.0, label=sensor)
+    for colour, sign in zip(COLOURS, signs, strict=False):
+        found = run.statistic(sign)
+        moved = (found - found[0]) / _noise(by_id[sign.sensor])
+        label = f"{sign.sensor}, {sign.statistic}" + (f" in {sign.phase}" if sign.phase else "")
+        over_severity.plot(SEVERITIES, moved, color=colour, marker=".", linewidth=1.0, label=label)
     over_severity.axhline(0, color=GREY, linewidth=0.6)
     over_severity.set_yscale("symlog", linthresh=1)
-    over_severity.set_ylabel("shift of the mean, noise sd")
+    over_severity.set_ylabel("shift, noise sd")
     over_severity.set_xlabel("severity")
     over_time.set_xlabel("seconds")
     over_severity.legend(frameon=False, fontsize=7)

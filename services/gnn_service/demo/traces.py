@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service.core.errors import InvalidInputError
-from gnn_service.demo.modes import SimulatedMode, degrade
+from gnn_service.demo.modes import Sign, SimulatedMode, degrade
 from gnn_service.demo.parameters import alike
 from gnn_service.demo.plant import Array, Frames, Schedule, Setting
 from gnn_service.demo.streams import Key
@@ -35,12 +35,20 @@ class Trace:
         """What a sensor would show, (N, B)."""
         return self.frames.values[:, self.system.machine.sensor_ids.index(sensor)]
 
-    def means(self, sensor: str) -> Array:
-        """Mean over the run, (B,); NaN where the quantity never existed."""
-        values = self.values(sensor).astype(np.float64)
+    def statistic(self, sign: Sign) -> Array:
+        """What a sign looks at, (B,): mean, least, greatest or spread; NaN where the quantity never existed."""
+        values = self.values(sign.sensor).astype(np.float64)
         present = np.isfinite(values)
+        if sign.phase:
+            present &= self.frames.phase == self.system.plant.PHASES.index(sign.phase)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(np.where(present, values, 0.0).sum(axis=0) / present.sum(axis=0))
+            if sign.statistic == "mean":
+                found = np.where(present, values, 0.0).sum(axis=0) / present.sum(axis=0)
+            else:
+                low = np.where(present, values, np.inf).min(axis=0)
+                high = np.where(present, values, -np.inf).max(axis=0)
+                found = {"minimum": low, "maximum": high, "spread": high - low}[sign.statistic]
+        return np.asarray(np.where(present.any(axis=0), found, np.nan))
 
 
 def main_state(system: System) -> str:
@@ -48,14 +56,16 @@ def main_state(system: System) -> str:
     return max(system.shift, key=lambda state: system.shift[state])
 
 
+def state_of(system: System, mode: SimulatedMode, sign: Sign) -> str:
+    """The operating state in which a sign of a mode shows: its own, else the first that the mode needs or the usual."""
+    return sign.state or (mode.needs[0] if mode.needs else main_state(system))
+
+
 def state_that_shows(system: System, mode: SimulatedMode) -> str:
-    """An operating state in which a mode can be seen: the first that it needs, else the usual one."""
-    return mode.needs[0] if mode.needs else main_state(system)
-
-
-def signs_of(mode: SimulatedMode) -> tuple[tuple[str, int], ...]:
-    """The sensors that move with a mode, the best first, and which way: +1 or -1."""
-    return tuple((sign.rstrip("+-"), -1 if sign.endswith("-") else 1) for sign in mode.signs)
+    """An operating state in which a mode can be seen: the first that it needs, else the usual one, if a sign shows."""
+    states = [state_of(system, mode, sign) for sign in mode.signs]
+    usual = mode.needs[0] if mode.needs else main_state(system)
+    return states[0] if states and usual not in states else usual
 
 
 def trace(

@@ -7,7 +7,7 @@ import pytest
 
 from gnn_service.core.errors import ConfigurationError, InvalidInputError
 from gnn_service.demo import plots
-from gnn_service.demo.modes import linear
+from gnn_service.demo.modes import linear, rises
 from gnn_service.demo.pages import _change, page
 from gnn_service.demo.pictures import draw_run
 from gnn_service.demo.plots import Cycle, draw_cycle, draw_heat_balance, draw_signature, save
@@ -54,14 +54,14 @@ def test_a_change_is_told_in_the_unit_of_the_parameter():
 def test_eleven_machines_share_all_but_the_severity():
     run = signature(SYSTEM, SYSTEM.mode("T2"))
     assert run.frames.values.shape[2] == len(SEVERITIES)
-    assert (np.diff(run.means("filter.dp")) > 0).all()
+    assert (np.diff(run.statistic(rises("filter.dp"))) > 0).all()
     np.testing.assert_array_equal(run.values("pump.cmd")[:, 0], run.values("pump.cmd")[:, -1])
 
 
 def test_a_mode_is_shown_in_the_state_that_it_needs():
     run = signature(SYSTEM, SYSTEM.mode("T3"))
     assert run.state == "stall"
-    assert run.means("pump.p_out")[-1] < run.means("pump.p_out")[0] - 10
+    assert run.statistic(rises("pump.p_out"))[-1] < run.statistic(rises("pump.p_out"))[0] - 10
 
 
 def test_a_state_that_is_not_there_is_refused_in_words():

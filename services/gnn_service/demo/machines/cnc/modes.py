@@ -1,6 +1,6 @@
 """How machining centres fail: what changes in their physics, how fast, and where it shows."""
 
-from gnn_service.demo.modes import Life, SimulatedMode, geometric, linear, times
+from gnn_service.demo.modes import Life, SimulatedMode, falls, geometric, linear, rises, times
 
 MODES = (
     SimulatedMode(
@@ -8,7 +8,13 @@ MODES = (
         (linear("spindle.bearing_defect", 1.0), times("spindle.bearing_friction", 1.6)),
         Life("exponential", 1.5, 12_000, (100, 500), exponent=5.0),
         0.1, 0.5,
-        ("spindle.env_bpfo+", "spindle.kurtosis+", "spindle.a_rms+", "spindle.t_front+", "spindle.v_rms+"),
+        (
+            rises("spindle.env_bpfo"),
+            rises("spindle.kurtosis", "maximum"),
+            rises("spindle.a_rms"),
+            rises("spindle.t_front"),
+            rises("spindle.v_rms"),
+        ),
         "Change the spindle or its bearings.",
     ),
     SimulatedMode(
@@ -16,7 +22,11 @@ MODES = (
         (linear("tool_clamp.clamp_force", 11e3), times("tool_clamp.drawbar_friction", 3.0)),
         Life("linear", 1.5, 6_000, (4_000, 15_000)),
         0.2, 0.5,
-        ("tool_clamp.force-", "tool_clamp.t_clamp+", "spindle.v_rms+"),
+        (
+            falls("tool_clamp.force", state="clamp_test"),
+            rises("tool_clamp.t_clamp"),
+            rises("spindle.v_rms"),
+        ),
         "Replace the disc springs; clean and grease the drawbar.",
     ),
     SimulatedMode(
@@ -24,7 +34,11 @@ MODES = (
         (times("x_axis.preload", 0.2 / 1.1), linear("x_axis.backlash", 18e-6)),
         Life("linear", 2.0, 15_000, (8_000, 20_000)),
         0.2, 0.33,
-        ("x_axis.i-", "x_axis.reversal+", "x_axis.follow_err+"),
+        (
+            falls("x_axis.i", "spread"),
+            rises("x_axis.reversal", state="ball_bar_test"),
+            rises("x_axis.follow_err", "spread"),
+        ),
         "Preload the nut anew or replace the screw.",
         needs=("reversal_test", "ball_bar_test", "production", "warm_up"),
     ),
@@ -33,16 +47,27 @@ MODES = (
         (linear("lubrication_unit.pulse_volume", 0.0),),
         Life("exponential", 1.0, 8_000, (150, 300), exponent=3.0),
         0.15, 0.4,
-        ("lubrication_unit.p_peak-", "lubrication_unit.t_decay-", "x_axis.i+", "y_axis.i+", "z_axis.i+",
-         "x_axis.t_nut+", "y_axis.t_nut+"),
+        (
+            falls("lubrication_unit.p_peak"),
+            falls("lubrication_unit.t_decay"),
+            rises("x_axis.i", "spread", state="reversal_test"),
+            rises("y_axis.i", "spread", state="reversal_test"),
+            rises("z_axis.i", "spread", state="reversal_test"),
+            rises("x_axis.t_nut"),
+            rises("y_axis.t_nut"),
+        ),
         "Vent and refill the lubrication; replace blocked metering units.",
+        given_away="a pulse pump that delivers less cannot build up its peak pressure: the switch watches just that",
     ),
     SimulatedMode(
         "C5", "a_axis", "a_clamp_leak", "Rotary seal of A leaks",
         (geometric("a_axis.clamp_leak", 0.6e-3 / 60.0),),
         Life("power", 2.0, 10_000, (2_000, 6_000), exponent=2.0),
         0.15, 0.5,
-        ("hydraulic_unit.pump_on+", "hydraulic_unit.t_oil+"),
+        (
+            rises("hydraulic_unit.pump_on"),
+            rises("hydraulic_unit.t_oil"),
+        ),
         "Replace the rotary seal.",
     ),
     SimulatedMode(
@@ -50,7 +75,10 @@ MODES = (
         (geometric("hydraulic_unit.charge", 30e5),),
         Life("exponential", 1.5, 12_000, (3_000, 8_000), exponent=3.0),
         0.2, 0.5,
-        ("hydraulic_unit.level-", "hydraulic_unit.p-"),
+        (
+            falls("hydraulic_unit.level"),
+            rises("hydraulic_unit.p", "spread"),
+        ),
         "Measure and refill the gas charge.",
         needs=("production", "clamp_test"),
     ),
@@ -59,7 +87,10 @@ MODES = (
         (times("chiller.condenser_conductance", 0.4),),
         Life("linear", 1.0, 3_000, (1_500, 5_000)),
         0.2, 0.5,
-        ("chiller.p_high+", "chiller.i_comp+", "chiller.t_out+"),
+        (
+            rises("chiller.p_high"),
+            rises("chiller.i_comp"),
+        ),
         "Clean the condenser and its filter mat.", residual=0.05,
     ),
     SimulatedMode(
@@ -67,7 +98,11 @@ MODES = (
         (linear("coolant_unit.volumetric_efficiency", 0.6),),
         Life("linear", 2.0, 5_000, (2_000, 6_000)),
         0.15, 0.6,
-        ("coolant_unit.n_pump+", "coolant_unit.p_tsc-", "coolant_unit.flow-"),
+        (
+            rises("coolant_unit.n_pump"),
+            falls("coolant_unit.p_tsc"),
+            falls("coolant_unit.flow"),
+        ),
         "Replace the high-pressure pump; check the filtration.",
         needs=("production",),
     ),
@@ -76,7 +111,10 @@ MODES = (
         (linear("z_axis.brake_drag", 6.0),),
         Life("intermittent", 1.0, 10_000, (200, 1_000)),
         0.15, 0.5,
-        ("z_axis.t_motor+", "z_axis.i+"),
+        (
+            rises("z_axis.t_motor"),
+            rises("z_axis.i", "spread"),
+        ),
         "Check the brake's supply and air gap; replace it.",
         needs=("production", "warm_up", "reversal_test", "ball_bar_test"),
     ),
@@ -85,7 +123,10 @@ MODES = (
         (linear("drive_cabinet.air_flow", 0.3),),
         Life("linear", 1.0, 2_000, (1_000, 4_000)),
         0.2, 0.6,
-        ("drive_cabinet.t+", "drive_cabinet.fan+"),
+        (
+            rises("drive_cabinet.t"),
+            rises("drive_cabinet.fan"),
+        ),
         "Change the filter mats; check fans and air conditioner.", residual=0.05,
     ),
     SimulatedMode(
@@ -93,7 +134,9 @@ MODES = (
         (linear("chiller.charge", 0.6),),
         Life("step", 1.0, 15_000, (1.0, 2.0), step=0.8),
         0.3, 0.6,
-        ("chiller.p_high-", "chiller.t_out+"),
+        (
+            falls("chiller.p_high"),
+        ),
         "Let a refrigeration engineer find the leak and refill.",
     ),
     SimulatedMode(
@@ -101,7 +144,9 @@ MODES = (
         (times("coolant_unit.filter_resistance", 6.0),),
         Life("linear", 1.0, 400, (200, 600)),
         0.3, 0.6,
-        ("coolant_unit.filter_dp+", "coolant_unit.n_pump+"),
+        (
+            rises("coolant_unit.filter_dp"),
+        ),
         "Change the filter paper.",
         needs=("production",),
     ),

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from gnn_service.demo.modes import Life, SimulatedMode, geometric, linear, times
+from gnn_service.demo.modes import Life, SimulatedMode, falls, geometric, linear, rises, times
 
 PUMP_1_WEAR = SimulatedMode(
     "E1",
@@ -17,7 +17,12 @@ PUMP_1_WEAR = SimulatedMode(
     Life("exponential", 2.2, 10_000.0, (400.0, 1_500.0), exponent=4.0),
     detect_severity=0.15,
     service_severity=0.5,
-    signs=("pump_main_1.q_case+", "pump_main_1.p_case+", "hydraulic_tank.iso_14+", "hydraulic_tank.t_oil+"),
+    signs=(
+        rises("pump_main_1.q_case"),
+        rises("pump_main_1.p_case"),
+        rises("hydraulic_tank.iso_14"),
+        rises("hydraulic_tank.t_oil"),
+    ),
     repair="replace or rebuild pump 1",
 )
 PUMP_2_STUCK = SimulatedMode(
@@ -29,7 +34,7 @@ PUMP_2_STUCK = SimulatedMode(
     Life("intermittent", 1.0, 9_000.0, (100.0, 600.0)),
     detect_severity=0.35,
     service_severity=0.6,
-    signs=("pump_main_2.disp_cmd+", "stick_cylinder.pos-"),
+    signs=(rises("pump_main_2.disp_cmd", state="levelling"),),
     repair="clean or replace the regulator of pump 2",
 )
 AERATION = SimulatedMode(
@@ -45,7 +50,11 @@ AERATION = SimulatedMode(
     Life("linear", 1.0, 6_000.0, (50.0, 300.0)),
     detect_severity=0.2,
     service_severity=0.6,
-    signs=("hydraulic_tank.level-", "pump_main_1.vib+", "pump_main_2.vib+"),
+    signs=(
+        falls("hydraulic_tank.level"),
+        rises("pump_main_1.vib"),
+        rises("pump_main_2.vib"),
+    ),
     repair="seal the suction line, refill the tank",
 )
 BOOM_SEAL = SimulatedMode(
@@ -57,9 +66,13 @@ BOOM_SEAL = SimulatedMode(
     Life("power", 1.8, 8_000.0, (300.0, 2_000.0), exponent=2.0),
     detect_severity=0.1,
     service_severity=0.22,
-    signs=("boom_cylinder.drift_3min+", "boom_cylinder.p_rod+"),
+    signs=(
+        rises("boom_cylinder.drift_3min"),
+        rises("boom_cylinder.p_rod", "maximum"),
+    ),
     repair="replace the piston seals",
     needs=("hold_test",),
+    given_away="with the boom held, pressure on the rod side has no other source than oil past the piston",
 )
 BOOM_SPOOL = SimulatedMode(
     "E5",
@@ -74,7 +87,10 @@ BOOM_SPOOL = SimulatedMode(
     Life("intermittent", 1.0, 7_000.0, (50.0, 500.0)),
     detect_severity=0.3,
     service_severity=0.6,
-    signs=("boom_cylinder.pos-", "main_control_valve.spool_cmd_boom+"),
+    signs=(
+        falls("boom_cylinder.pos", "spread", state="levelling"),
+        rises("main_control_valve.spool_cmd_boom", state="levelling"),
+    ),
     repair="clean or replace the boom spool",
 )
 RELIEF_DRIFT = SimulatedMode(
@@ -86,7 +102,10 @@ RELIEF_DRIFT = SimulatedMode(
     Life("linear", 1.3, 9_000.0, (200.0, 2_000.0)),
     detect_severity=0.1,
     service_severity=0.22,
-    signs=("pump_main_1.p_out-", "pump_main_2.p_out-"),
+    signs=(
+        falls("pump_main_1.p_out", "maximum"),
+        falls("pump_main_2.p_out", "maximum"),
+    ),
     repair="set or replace the main relief valve",
     needs=("stall", "heavy_lift", "hard_digging"),
 )
@@ -99,7 +118,11 @@ COOLER_FOULING = SimulatedMode(
     Life("seasonal", 1.2, 1_500.0, (100.0, 600.0)),
     detect_severity=0.2,
     service_severity=0.6,
-    signs=("hydraulic_tank.t_oil+", "oil_cooler.fan_speed+", "oil_cooler.t_out+"),
+    signs=(
+        rises("hydraulic_tank.t_oil"),
+        rises("oil_cooler.fan_speed"),
+        rises("oil_cooler.t_out"),
+    ),
     repair="clean the cooler",
     residual=0.05,
 )
@@ -112,7 +135,10 @@ FILTER_CLOGGING = SimulatedMode(
     Life("linear", 3.0, 1_500.0, (500.0, 1_500.0)),
     detect_severity=0.2,
     service_severity=0.6,
-    signs=("return_filter.dp+", "main_control_valve.p_return+"),
+    signs=(
+        rises("return_filter.dp"),
+        rises("main_control_valve.p_return"),
+    ),
     repair="replace the filter element",
 )
 SWING_LEAK = SimulatedMode(
@@ -124,7 +150,10 @@ SWING_LEAK = SimulatedMode(
     Life("exponential", 2.0, 9_000.0, (300.0, 1_200.0), exponent=3.0),
     detect_severity=0.2,
     service_severity=0.55,
-    signs=("swing_motor.p_a-", "swing_motor.speed-"),
+    signs=(
+        falls("swing_motor.p_a", "maximum"),
+        falls("swing_motor.speed", "spread"),
+    ),
     repair="rebuild the swing motor, replace its relief valve",
 )
 OIL_AGEING = SimulatedMode(
@@ -140,7 +169,11 @@ OIL_AGEING = SimulatedMode(
     Life("linear", 2.0, 4_000.0, (1_500.0, 4_000.0)),
     detect_severity=0.2,
     service_severity=0.6,
-    signs=("hydraulic_tank.water_sat+", "pump_main_1.q_case+", "pump_main_2.q_case+"),
+    signs=(
+        rises("hydraulic_tank.water_sat"),
+        rises("pump_main_1.q_case"),
+        rises("pump_main_2.q_case"),
+    ),
     repair="change the oil",
 )
 MODES: Final[tuple[SimulatedMode, ...]] = (

@@ -1,6 +1,6 @@
 """How the moulding machine fails: what each failure mode does to its physical parameters."""
 
-from gnn_service.demo.modes import Life, SimulatedMode, geometric, linear, times
+from gnn_service.demo.modes import Life, SimulatedMode, falls, geometric, linear, rises, times
 
 YEAR_H = 6000.0
 """Operating hours of a year, three shifts on five days."""
@@ -15,7 +15,11 @@ MODES = (
         life=Life("power", 2.0, 2000.0, (3000.0, 10000.0), exponent=1.5),
         detect_severity=0.15,
         service_severity=0.5,
-        signs=("screw_unit.creep+", "screw_unit.cushion-", "screw_unit.part_weight-", "injection_cylinder.p_switch-"),
+        signs=(
+            falls("screw_unit.cushion", "minimum"),
+            rises("screw_unit.creep", state="leak_test"),
+            rises("screw_unit.part_weight", "spread"),
+        ),
         repair="replace the check ring",
     ),
     SimulatedMode(
@@ -27,7 +31,12 @@ MODES = (
         life=Life("exponential", 2.0, 6000.0, (8000.0, 20000.0), exponent=3.0),
         detect_severity=0.15,
         service_severity=0.5,
-        signs=("servo_pump_1.n+", "servo_pump_2.n+", "servo_pump_1.t_motor+", "oil_cooler.valve+"),
+        signs=(
+            rises("servo_pump_1.n", phase="plasticise"),
+            rises("servo_pump_1.n", phase="pump_test_1", state="leak_test"),
+            rises("servo_pump_2.n", phase="plasticise"),
+            rises("oil_cooler.valve"),
+        ),
         repair="replace the pump",
     ),
     SimulatedMode(
@@ -39,7 +48,12 @@ MODES = (
         life=Life("exponential", 1.5, 3000.0, (3000.0, 9000.0), exponent=3.0),
         detect_severity=0.1,
         service_severity=0.45,
-        signs=("accumulator.p_oil-", "manifold.p_sys-", "drive_supply.p_in+"),
+        signs=(
+            falls("accumulator.p_oil", phase="fill"),
+            falls("accumulator.p_oil", "minimum"),
+            falls("manifold.p_sys"),
+            rises("drive_supply.p_in", phase="fill"),
+        ),
         repair="refill the nitrogen and find the leak",
         residual=0.05,
     ),
@@ -52,7 +66,11 @@ MODES = (
         life=Life("step", 1.0, 40000.0, (1.0, 1.0), step=1.0),
         detect_severity=0.5,
         service_severity=0.9,
-        signs=("accumulator.p_oil-", "manifold.p_sys-", "servo_pump_1.n+"),
+        signs=(
+            falls("accumulator.p_oil", phase="fill"),
+            falls("manifold.p_sys", phase="fill"),
+            rises("servo_pump_1.n", phase="fill"),
+        ),
         repair="replace the bladder",
     ),
     SimulatedMode(
@@ -68,7 +86,11 @@ MODES = (
         life=Life("intermittent", 1.5, 4000.0, (2000.0, 8000.0)),
         detect_severity=0.2,
         service_severity=0.5,
-        signs=("injection_cylinder.p_peak+", "screw_unit.fill_time+", "servo_pump_1.n+"),
+        signs=(
+            rises("injection_cylinder.p_peak", "maximum"),
+            rises("screw_unit.fill_time", "spread"),
+            rises("servo_pump_1.n", phase="injection_test", state="leak_test"),
+        ),
         repair="exchange the servo valve",
     ),
     SimulatedMode(
@@ -80,8 +102,9 @@ MODES = (
         life=Life("linear", 2.5, 8000.0, (10000.0, 40000.0)),
         detect_severity=0.2,
         service_severity=0.6,
-        signs=("clamp_cylinder.p_lock+",),
+        signs=(rises("clamp_cylinder.p_lock"),),
         repair="replace the bushings",
+        given_away="locking pressure is what the bushings' friction costs, at one and the same clamping force",
     ),
     SimulatedMode(
         id="I5b",
@@ -92,7 +115,11 @@ MODES = (
         life=Life("step", 0.7, 12000.0, (1.0, 1.0), step=0.6),
         detect_severity=0.1,
         service_severity=0.35,
-        signs=("toggle_tiebars.imbalance+", "toggle_tiebars.strain_1+", "toggle_tiebars.strain_4-"),
+        signs=(
+            rises("toggle_tiebars.imbalance"),
+            rises("toggle_tiebars.strain_1", "maximum"),
+            falls("toggle_tiebars.strain_4", "maximum"),
+        ),
         repair="set the mould height and the tie-bar nuts anew",
     ),
     SimulatedMode(
@@ -104,7 +131,11 @@ MODES = (
         life=Life("step", 1.0, 15000.0, (1.0, 1.0), step=0.8),
         detect_severity=0.15,
         service_severity=0.5,
-        signs=("barrel_heaters.z2_duty+", "barrel_heaters.z2_t-", "plasticizing_motor.p_in+"),
+        signs=(
+            rises("barrel_heaters.z2_duty"),
+            falls("barrel_heaters.z2_t"),
+            rises("plasticizing_motor.p_in", phase="plasticise"),
+        ),
         repair="replace the heater band",
     ),
     SimulatedMode(
@@ -116,7 +147,10 @@ MODES = (
         life=Life("seasonal", 1.5, 2000.0, (1000.0, YEAR_H)),
         detect_severity=0.2,
         service_severity=0.7,
-        signs=("oil_cooler.valve+", "oil_tank.t_oil+"),
+        signs=(
+            rises("oil_cooler.valve"),
+            rises("oil_tank.t_oil"),
+        ),
         repair="descale the cooler",
         residual=0.05,
     ),
@@ -129,7 +163,7 @@ MODES = (
         life=Life("power", 2.0, 8000.0, (6000.0, 20000.0), exponent=2.0),
         detect_severity=0.15,
         service_severity=0.6,
-        signs=("toggle_tiebars.lock_decay+", "servo_pump_1.n+"),
+        signs=(rises("toggle_tiebars.lock_decay"),),
         repair="replace the seals",
     ),
     SimulatedMode(
@@ -141,7 +175,7 @@ MODES = (
         life=Life("linear", 2.5, 6000.0, (YEAR_H, 3.0 * YEAR_H)),
         detect_severity=0.15,
         service_severity=0.5,
-        signs=("screw_unit.t_plast+",),
+        signs=(rises("screw_unit.t_plast"),),
         repair="replace screw and barrel",
     ),
     SimulatedMode(
@@ -157,7 +191,11 @@ MODES = (
         life=Life("linear", 1.8, 800.0, (1500.0, 3000.0)),
         detect_severity=0.2,
         service_severity=0.65,
-        signs=("filter_offline.dp+", "oil_tank.iso_6+", "oil_tank.iso_14+"),
+        signs=(
+            rises("filter_offline.dp"),
+            rises("oil_tank.iso_6"),
+            rises("oil_tank.iso_14"),
+        ),
         repair="replace the element, clean the oil",
     ),
 )

@@ -2,7 +2,7 @@
 
 import math
 
-from gnn_service.demo.modes import Life, SimulatedMode, geometric, linear, times
+from gnn_service.demo.modes import Life, SimulatedMode, falls, geometric, linear, rises, times
 
 ARC_MINUTE = math.pi / 180 / 60
 DEGREE = math.pi / 180
@@ -25,8 +25,14 @@ MODES = (
         life=Life("exponential", 2.5, 20_000, (1_000, 4_000), exponent=3.0),
         detect_severity=0.15,
         service_severity=0.5,
-        signs=("j2_reducer.vib+", "j2_reducer.backlash+", "j2_reducer.i_friction+", "j2_motor.follow_err+"),
+        signs=(
+            rises("j2_reducer.vib"),
+            rises("j2_reducer.backlash", state="backlash_test"),
+            rises("j2_reducer.i_friction", state="friction_test"),
+            rises("j2_motor.follow_err", "spread"),
+        ),
         repair="replace the reducer of A2",
+        given_away="kurtosis answers to single spalls long before anything else, and hardly depends on load",
     ),
     SimulatedMode(
         id="R2",
@@ -41,7 +47,10 @@ MODES = (
         life=Life("linear", 2.0, 15_000, (2_000, 6_000)),
         detect_severity=0.2,
         service_severity=0.5,
-        signs=("j3_reducer.i_friction+", "j3_reducer.t_gear+"),
+        signs=(
+            rises("j3_reducer.i_friction", state="friction_test"),
+            rises("j3_reducer.t_gear"),
+        ),
         repair="change the grease of A3, check its seals",
     ),
     SimulatedMode(
@@ -53,8 +62,12 @@ MODES = (
         life=Life("linear", 2.0, 20_000, (4_000, 16_000)),
         detect_severity=0.05,
         service_severity=0.31,
-        signs=("counterbalance.p-", "j2_motor.i_q-"),
+        signs=(
+            falls("counterbalance.p"),
+            falls("j2_motor.i_q"),
+        ),
         repair="find the leak and fill the gas spring to 150 bar",
+        given_away="a charge pressure corrected for temperature and pose depends on the gas alone",
     ),
     SimulatedMode(
         id="R4",
@@ -65,7 +78,11 @@ MODES = (
         life=Life("linear", 1.5, 18_000, (1_500, 5_000)),
         detect_severity=0.15,
         service_severity=0.5,
-        signs=("j5_reducer.f_resonance-", "j5_reducer.backlash+", "j5_motor.follow_err+"),
+        signs=(
+            falls("j5_reducer.f_resonance", state="backlash_test"),
+            rises("j5_reducer.backlash", state="backlash_test"),
+            rises("j5_motor.follow_err", "spread"),
+        ),
         repair="set the belt tension of A5, check its zero position",
     ),
     SimulatedMode(
@@ -77,7 +94,11 @@ MODES = (
         life=Life("intermittent", 1.0, 25_000, (200, 1_000)),
         detect_severity=0.1,
         service_severity=0.4,
-        signs=("j3_reducer.i_friction+", "j3_motor.t_motor+", "j3_motor.i_q+"),
+        signs=(
+            rises("j3_reducer.i_friction", state="friction_test"),
+            rises("j3_motor.t_motor"),
+            rises("j3_motor.i_q", "spread"),
+        ),
         repair="check the brake's supply and air gap, replace the brake",
     ),
     SimulatedMode(
@@ -89,7 +110,7 @@ MODES = (
         life=Life("linear", 1.8, 25_000, (3_000, 10_000)),
         detect_severity=0.1,
         service_severity=0.55,
-        signs=("j2_motor.brake_hold-",),
+        signs=(falls("j2_motor.brake_hold"),),
         repair="replace the brake of A2",
         needs=("brake_test",),
     ),
@@ -102,7 +123,11 @@ MODES = (
         life=Life("load_driven", 1.0, 30_000, (500, 3_000), exponent=1.5),
         detect_severity=0.2,
         service_severity=0.55,
-        signs=("j1_motor.i_q+", "j1_reducer.i_friction+", "j1_motor.t_motor+"),
+        signs=(
+            rises("j1_motor.i_q", "spread"),
+            rises("j1_reducer.i_friction", state="friction_test"),
+            rises("j1_motor.t_motor"),
+        ),
         repair="measure winding and back-EMF, replace the motor of A1",
     ),
     SimulatedMode(
@@ -114,8 +139,12 @@ MODES = (
         life=Life("power", 1.5, 10_000, (3_000, 15_000), exponent=1.5),
         detect_severity=0.15,
         service_severity=0.4,
-        signs=("gripper.p_decay+", "gripper.t_close+"),
+        signs=(
+            rises("gripper.p_decay"),
+            rises("gripper.t_close"),
+        ),
         repair="replace seals and valve of the gripper",
+        given_away="closing time is timed by the gripper's own switches and has no other cause than air and seal",
     ),
     SimulatedMode(
         id="R9",
@@ -126,7 +155,7 @@ MODES = (
         life=Life("intermittent", 1.0, 20_000, (300, 2_000)),
         detect_severity=0.1,
         service_severity=0.5,
-        signs=("j4_motor.follow_err+",),
+        signs=(rises("j4_motor.follow_err", "spread"),),
         repair="replace the encoder cable of A4",
     ),
     SimulatedMode(
@@ -138,7 +167,11 @@ MODES = (
         life=Life("linear", 1.2, 6_000, (2_000, 8_000)),
         detect_severity=0.2,
         service_severity=0.7,
-        signs=("drive_cabinet.fan+", "drive_cabinet.t+", "drive_cabinet.t_igbt+"),
+        signs=(
+            rises("drive_cabinet.fan"),
+            rises("drive_cabinet.t"),
+            rises("drive_cabinet.t_igbt"),
+        ),
         repair="clean filter and fans of the cabinet",
         residual=0.05,
     ),

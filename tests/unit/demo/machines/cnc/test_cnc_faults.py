@@ -54,8 +54,7 @@ def test_the_modes_are_those_of_the_description_in_its_order():
 
 def test_signs_name_sensors_and_needs_name_operating_states():
     for mode in MODES:
-        assert {sign[:-1] for sign in mode.signs} <= set(shipped_machine("cnc").sensor_ids)
-        assert {sign[-1] for sign in mode.signs} <= {"+", "-"}
+        assert {sign.sensor for sign in mode.signs} <= set(shipped_machine("cnc").sensor_ids)
         assert set(mode.needs) <= set(CncPlant.STATES)
 
 

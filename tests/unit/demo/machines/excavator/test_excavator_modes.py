@@ -44,7 +44,7 @@ def test_every_change_sign_and_state_exists():
     values, machine = nominal("excavator"), shipped_machine("excavator")
     for mode in MODES:
         assert all(change.parameter in values for change in mode.changes)
-        assert all(sign[:-1] in machine.sensor_ids and sign[-1] in "+-" for sign in mode.signs)
+        assert all(sign.sensor in machine.sensor_ids for sign in mode.signs)
         assert set(mode.needs) <= set(Excavator.STATES)
         assert 0 < mode.detect_severity <= mode.service_severity < 1
 

@@ -32,7 +32,7 @@ def test_it_has_a_reader_for_each_sensor_and_a_simulated_mode_for_each_failure_m
     declared = [(mode.component, mode.id) for mode in MACHINE.failure_modes]
     assert sorted(declared) == sorted((mode.component, mode.mode) for mode in MODES)
     assert {change.parameter for mode in MODES for change in mode.changes} <= set(nominal("moulding"))
-    assert {sign.rstrip("+-") for mode in MODES for sign in mode.signs} <= set(MACHINE.sensor_ids)
+    assert {sign.sensor for mode in MODES for sign in mode.signs} <= set(MACHINE.sensor_ids)
 
 
 def test_the_shift_is_made_of_its_states():

@@ -6,18 +6,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from gnn_service.demo.machines.robot import MODES
 from gnn_service.demo.parameters import nominal
-from gnn_service.demo.plant import Frames
+from gnn_service.demo.systems import get_system
+from gnn_service.demo.traces import Trace, state_of, trace
 from gnn_service.domain.shipped import shipped_machine
 from tests.support.robots import INDEX, mean_seen, robots, root_mean_square, seen
 
 SEVERITIES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
-TEST_OF = {
-    "i_friction": "friction_test",
-    "brake_hold": "brake_test",
-    "backlash": "backlash_test",
-    "f_resonance": "backlash_test",
-    "repeat_error": "accuracy_test",
-}
 
 
 def run(mode, state="handling", steps=900):
@@ -32,20 +26,20 @@ def test_modes_are_those_of_the_description():
     assert [mode.id for mode in MODES] == [f"R{number}" for number in range(1, 11)]
     for mode in MODES:
         assert {change.parameter for change in mode.changes} <= set(nominal("robot"))
-        assert {sign[:-1] for sign in mode.signs} <= set(machine.sensor_ids)
+        assert {sign.sensor for sign in mode.signs} <= set(machine.sensor_ids)
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.id)
 def test_every_sign_grows_with_severity(mode):
-    runs: dict[str, Frames] = {}
+    system = get_system("robot")
+    runs: dict[str, Trace] = {}
     for sign in mode.signs:
-        sensor, direction = sign[:-1], 1 if sign[-1] == "+" else -1
-        state = TEST_OF.get(sensor.partition(".")[2], "handling")
-        frames = runs.setdefault(state, run(mode.id, state))
-        whole = root_mean_square if sensor.endswith(("follow_err", "i_q")) and direction > 0 else mean_seen
-        change = direction * np.diff(whole(frames, sensor))
-        assert (change >= -1e-6).all(), (sensor, change)
-        assert change.sum() > 0, sensor
+        state = state_of(system, mode, sign)
+        if state not in runs:
+            runs[state] = trace(system, [{mode.id: s} for s in SEVERITIES], seconds=60.0, state=state, seed=5)
+        change = sign.direction * np.diff(runs[state].statistic(sign))
+        assert (change >= -1e-6).all(), (sign, change)
+        assert change.sum() > 0, sign
 
 
 def test_two_and_a_half_times_the_friction_hardly_changes_rms_current_but_the_difference_of_directions():
