@@ -34,7 +34,9 @@ SHIFT: Final = {
     "hold_test": 0.006,
     "off": 0.02,
 }
-TESTS: Final = (STATES.index("stall"), STATES.index("hold_test"))
+AFTER_WORK: Final = tuple(STATES.index(name) for name in ("stall", "hold_test", "off"))
+"""States that follow on work and lead nowhere of their own: they begin with the oil of truck loading."""
+WARM_UP: Final = STATES.index("warm_up")
 OFF, SLOW, FAST = 0.0, 1.0, 2.0
 
 
@@ -161,13 +163,13 @@ class Operator:
     def restart(self, *, as_work: bool = False) -> None:
         """Begin again at time 0 and cycle 0 with the schedule's first states.
 
-        ``as_work`` puts truck loading in the place of tests of minutes, and keeps the states.
+        ``as_work`` puts truck loading in the place of what only follows on work, and keeps the states.
         """
         self.cycle[:] = 0
         self._next_change = 0
         self.begin(0)
         if as_work:
-            short = np.flatnonzero(np.isin(self.state, TESTS))
+            short = np.flatnonzero(np.isin(self.state, AFTER_WORK))
             self._enter(short, STARTS[np.zeros(len(short), dtype=np.int64)])
             self._next_change = len(self._changes)
 

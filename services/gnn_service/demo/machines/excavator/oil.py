@@ -1,10 +1,12 @@
 """The oil of B machines: temperature, viscosity, stiffness, cleanliness and water; cooler with fan, return filter.
 
 What changes slowly is computed once a second; the temperature itself follows every step with the exact solution for
-constant conductance. The filter and the cooler drop pressure with the flow of the moment.
+constant conductance. The filter and the cooler drop pressure with the flow of the moment. Dirt enters with the oil
+that moves: rods and pumps bring it in, so that with the engine off nothing enters and nothing is filtered.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gnn_service.demo.plant import Array, Parameters
 from gnn_service.physics import filters, fluid, thermal
@@ -15,6 +17,8 @@ OIL_SIDE = 6.0
 """Conductance of the oil side as a multiple of the whole, at nominal flow."""
 LEAST_PRESSURE = 60e5
 """A pump compresses its oil against a load: stiffness is not that of an idling pump, Pa."""
+LEAST_FLOW = 1e-5
+"""Return flow below which nothing is filtered either, m3/s: keeps ingress / cleaning defined."""
 SETTLING_STEPS = 25
 SMOOTHING_S = 20.0
 """Over what time flow, pressure and bypass are averaged for what changes slowly."""
@@ -32,7 +36,7 @@ class Oil:
         self.outlet = ambient.copy()
         self.flow = np.full(size, 1e-3)
         self.pressure = np.full(size, 60e5)
-        self.bypass = np.zeros(size)
+        self.bypass, self._running = np.zeros(size), np.ones(size)
         self.particles = np.full((3, size), 1e9)
         self._codes = np.asarray(filters.iso4406_code(self.particles * 1e-6))
         self._smoothing = step_s / SMOOTHING_S
@@ -56,7 +60,7 @@ class Oil:
         )
         self._beta = np.stack([parameters[f"return_filter.beta_{size}"] for size in SIZES])
         debris = 0.5 * (parameters["pump_main_1.debris"] + parameters["pump_main_2.debris"])
-        self._ingress = np.stack([tank[f"ingress_{size}"] for size in SIZES]) * self._dust * debris
+        self._dirt = np.stack([tank[f"ingress_{size}"] for size in SIZES]) * self._dust * debris
         self._line = parameters["main_control_valve.return_laminar"], parameters["main_control_valve.return_turbulent"]
         self._cooler_bypass = parameters["main_control_valve.cooler_bypass"]
         self._check = parameters["main_control_valve.make_up_pressure"]
@@ -79,12 +83,22 @@ class Oil:
         hot = (temperature - tank["derate_start"]) / (tank["derate_end"] - tank["derate_start"])
         self.derating = 1.0 - tank["derate_share"] * np.minimum(np.maximum(hot, 0.0), 1.0)
         warmth = (temperature - cooler["fan_start"]) / (cooler["fan_full"] - cooler["fan_start"])
-        self.fan = cooler["fan_low"] + (1.0 - cooler["fan_low"]) * np.minimum(np.maximum(warmth, 0.0), 1.0)
+        self._wanted = cooler["fan_low"] + (1.0 - cooler["fan_low"]) * np.minimum(np.maximum(warmth, 0.0), 1.0)
         density = fluid.density(temperature, at_15c=tank["density_15"])
         self._oil_capacity = density * fluid.specific_heat(temperature) * np.maximum(flow, 2e-4)
-        self.cooling = self._cooling_at(self.fan, self._oil_capacity)
-        self.conductance = self.cooling + tank["surface_conductance"]
-        rate = self.conductance * self._step / tank["heat_capacity"]
+        self._forced = self._cooling_at(self._wanted, self._oil_capacity)
+        self._let_cool()
+
+    def run(self, running: Array) -> None:
+        """Take over where (B,) the engine runs (1) or not (0): it drives the fan and the flow through the cooler."""
+        self._running = running
+        self._let_cool()
+
+    def _let_cool(self) -> None:
+        """Conductance to the air and what it does in a step; with the engine off the surface's alone."""
+        self.fan, self.cooling = self._wanted * self._running, self._forced * self._running
+        self.conductance = self.cooling + self._tank["surface_conductance"]
+        rate = self.conductance * self._step / self._tank["heat_capacity"]
         self._decay = np.exp(-rate)
         self._mean = (1.0 - self._decay) / rate
 
@@ -102,10 +116,11 @@ class Oil:
         """Particles and the cooler's outlet temperature after some seconds at the flow of the last ones."""
         if seconds <= 0.0:
             return
-        volume = self._tank["oil_volume"]
-        cleaning = filters.cleaning_flow(self.flow, self._beta, self.bypass)
-        settled = filters.settled_concentration(self._ingress, cleaning)
-        self.particles = thermal.node_step(self.particles, settled, thermal.node_decay(cleaning, volume, seconds))
+        volume, flow = self._tank["oil_volume"], np.maximum(self.flow, LEAST_FLOW)
+        cleaning = filters.cleaning_flow(flow, self._beta, self.bypass)
+        settled = filters.settled_concentration(self._dirt * flow, cleaning)
+        stirred = thermal.node_step(self.particles, settled, thermal.node_decay(cleaning, volume, seconds))
+        self.particles = np.where(self._running > 0.0, stirred, self.particles)
         self._codes = np.asarray(filters.iso4406_code(self.particles * 1e-6))
         cold = self.temperature - self.cooling * (self.temperature - self._ambient) / self._oil_capacity
         self.outlet = thermal.node_step(self.outlet, cold, np.exp(-seconds / self._cooler["outlet_time"]))
@@ -120,6 +135,12 @@ class Oil:
     def settle_particles(self) -> None:
         """Bring the particles to where ingress and filter balance, and the cooler's outlet to its temperature."""
         self._clean(1e6)
+
+    def chill(self, machines: NDArray[np.bool_]) -> None:
+        """Give these machines (B,) the temperature of the air, as after a night."""
+        self.temperature = np.where(machines, self._ambient, self.temperature)
+        self.outlet = np.where(machines, self._ambient, self.outlet)
+        self.tick(0.0)
 
     def follow(self, flow: Array, pressure: Array) -> None:
         """Take the return flow and the pumps' mean pressure of a step into their running means."""

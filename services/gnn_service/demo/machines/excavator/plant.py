@@ -136,7 +136,8 @@ class Excavator(Plant):
     def settle(self) -> None:
         """Bring oil temperature and cleanliness to where long work of this kind leads; clock and cycle are 0 again.
 
-        Tests of minutes (stall, hold test) are made on a machine that loaded trucks before.
+        Tests of minutes (stall, hold test) and a pause with the engine off follow on truck loading. Where the schedule
+        begins with the warm-up the oil is as cold as the air.
         """
         for _ in range(SETTLING_SWEEPS):
             self._restart(as_work=True)
@@ -144,7 +145,9 @@ class Excavator(Plant):
             self._oil.warm_to(heat)
             self._turn_over()
         self._oil.settle_particles()
+        self._oil.chill(self._operator.state == duty.WARM_UP)
         self._restart()
+        self._turn_over()
 
     def advance(self, steps: int, *, ledger: bool = False) -> Frames:
         """Move on by a number of steps and tell what was seen in each."""
@@ -161,6 +164,7 @@ class Excavator(Plant):
     def _restart(self, *, as_work: bool = False) -> None:
         self._clock = 0
         self._operator.restart(as_work=as_work)
+        self._enter(np.arange(self._size))
 
     def _mean_heat(self, steps: int) -> Array:
         """Mean heat into the oil over whole cycles where there are any, otherwise over all the time, W."""
@@ -191,6 +195,7 @@ class Excavator(Plant):
         speed = self._engine_speed()
         if not hasattr(self._supply, "speed") or (speed != self._supply.speed).any():
             self._supply.set_speed(speed)
+            self._oil.run(self._supply.running)
             self._turn_over()
 
     def _engine_speed(self) -> Array:
@@ -328,7 +333,7 @@ class Excavator(Plant):
         """Powers of the step, loss by loss; warms the oil."""
         delivery, supply = flows.delivery, self._supply
         pilot = self._pilot * supply.running
-        fan = self._fan_power * self._oil.fan**3 * supply.running
+        fan = self._fan_power * self._oil.fan**3
         load = np.maximum(track.load - self._back, 0.0) * flows.travelled
         rubbed, throttled, leaked = (total(loss) for loss in motion.losses)
         losses = (

@@ -65,7 +65,7 @@ class Readings:
         self._write_pumps(out, seen, supply, delivery, oil)
         self._write_valves(out, seen, supply)
         self._write_cylinders(out, seen)
-        self._write_oil(out, seen, oil)
+        self._write_oil(out, seen, oil, supply.running)
 
     def _write_pumps(self, out: NDArray[np.float32], seen: Seen, supply: Supply, delivery: Delivery, oil: Oil) -> None:
         pressure = (delivery.pressure + self._tank) * BAR
@@ -106,16 +106,17 @@ class Readings:
             self._put(out, f"{name}.drift_3min", seen.drift[index] * 1e3)
         self._put(out, "bucket_cylinder.payload", seen.payload)
 
-    def _write_oil(self, out: NDArray[np.float32], seen: Seen, oil: Oil) -> None:
+    def _write_oil(self, out: NDArray[np.float32], seen: Seen, oil: Oil, running: Array) -> None:
         self._put(out, "oil_cooler.t_in", oil.temperature - CELSIUS)
         self._put(out, "oil_cooler.t_out", oil.outlet - CELSIUS)
-        self._put(out, "oil_cooler.fan_speed", oil.fan * 100.0 * (seen.engine > 0.0))
+        self._put(out, "oil_cooler.fan_speed", oil.fan * 100.0)
         self._put(out, "oil_cooler.t_ambient", self._ambient)
         self._put(out, "return_filter.dp", seen.filter_drop * BAR)
         self._put(out, "hydraulic_tank.t_oil", oil.temperature - CELSIUS)
         level = self._level + seen.spare_volume / self._volume + 0.5 * (self._air - 0.005)
         self._put(out, "hydraulic_tank.level", 100.0 * np.minimum(np.maximum(level, 0.0), 1.0))
-        for name, code in zip(("iso_4", "iso_6", "iso_14"), oil.codes, strict=True):
+        counted = np.where(running > 0.0, oil.codes, np.nan)  # no flow, nothing passes the particle counter
+        for name, code in zip(("iso_4", "iso_6", "iso_14"), counted, strict=True):
             self._put(out, f"hydraulic_tank.{name}", code)
         self._put(out, "hydraulic_tank.water_sat", self._water * 100.0)
 

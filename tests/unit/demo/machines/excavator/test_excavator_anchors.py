@@ -28,16 +28,19 @@ def test_a_cycle_of_truck_loading_is_as_long_and_as_costly_as_the_class_has_it(b
     assert shaft == pytest.approx(74e3, rel=0.15)
 
 
-@pytest.mark.parametrize("seal, millimetres", [(5e-14, 5.6), (2.1e-13, 23.4)])
-def test_the_hold_test_shows_the_drift_of_the_service_manual(build, sensor, seal, millimetres):
-    """140 bar would be needed on the head side; drift is linear in pressure, so that it is scaled by it."""
-    plant = build(("hold_test",), AS_NEW | {"boom_cylinder.seal_leakage": seal})
+def test_the_hold_test_shows_the_drift_of_the_service_manual(build, sensor):
+    """140 bar would be needed on the head side; drift is linear in pressure, so that it is scaled by it.
+
+    The last one, past any limit of the manual, is estimated at 111 mm; `docs/decisions/0010` says why it is less.
+    """
+    seals = np.array([5e-14, 1e-13, 2.1e-13, 1e-12])
+    plant = build(("hold_test",) * 4, AS_NEW | {"boom_cylinder.seal_leakage": seals})
     frames = plant.advance(1975)
-    drift = np.nanmax(sensor(frames, "boom_cylinder.drift_3min"))
+    drift = np.nanmax(sensor(frames, "boom_cylinder.drift_3min"), axis=0)
     hold = frames.phase[:, 0] == Excavator.PHASES.index("hold")
-    head = sensor(frames, "boom_cylinder.p_head")[hold, 0].mean()
-    thinning = plant._oil.thinning[0]
-    assert drift / (head / 140.0) / thinning == pytest.approx(millimetres, rel=0.12)
+    head = sensor(frames, "boom_cylinder.p_head")[hold].mean(axis=0)
+    thinning = plant._oil.thinning
+    assert drift / (head / 140.0) / thinning == pytest.approx(np.array([5.6, 11.1, 23.4, 75.0]), rel=0.12)
 
 
 def test_a_drift_is_only_shown_once_it_was_measured(build, sensor):
