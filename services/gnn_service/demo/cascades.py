@@ -81,11 +81,15 @@ def cascade_matrix(modes: Sequence[SimulatedMode], cascades: Sequence[Cascade]) 
     return rates, above
 
 
-def hastened(rates: Array, above: Array, severity: Array) -> Array:
-    """How fast each mode's clock runs, (M, K), at the severities (M, K) of all modes: 1 where nothing hastens it."""
-    speed = np.ones_like(severity)
+def pushes(rates: Array, above: Array, severity: Array) -> Array:
+    """What each cause adds to the speed of each effect's clock, (M, M, K) by effect and cause, at severities (M, K)."""
+    added = np.zeros((*rates.shape, severity.shape[1]))
     for effect, cause in zip(*np.nonzero(rates), strict=True):
         floor = above[effect, cause]
-        acting = np.maximum(severity[cause] - floor, 0.0) / (1.0 - floor)
-        speed[effect] += rates[effect, cause] * acting
-    return speed
+        added[effect, cause] = rates[effect, cause] * np.maximum(severity[cause] - floor, 0.0) / (1.0 - floor)
+    return added
+
+
+def hastened(rates: Array, above: Array, severity: Array) -> Array:
+    """How fast each mode's clock runs, (M, K), at the severities (M, K) of all modes: 1 where nothing hastens it."""
+    return np.asarray(1.0 + pushes(rates, above, severity).sum(axis=1))

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
@@ -21,7 +21,8 @@ import numpy as np
 
 from gnn_service import __version__
 from gnn_service.core.errors import InvalidInputError, UnavailableError
-from gnn_service.demo.life_windows import LapsePlan, kinds_of_life, simulate_lapse
+from gnn_service.demo.life_kinds import life_kinds
+from gnn_service.demo.life_windows import LapsePlan, simulate_lapse
 from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import System, get_system, list_systems
 from gnn_service.recordings.extras import FileFormat
@@ -41,7 +42,8 @@ Say = Callable[[int, int], object]
 class CorpusPlan:
     """What a corpus is to hold: so many lives of each of these kinds of machines.
 
-    ``faults`` are the failure modes that end them; empty takes every one in turn, and lives in which none does.
+    ``faults`` are the failure modes that begin in them; empty takes every one in turn, and lives in which none does.
+    ``shares`` are those of the kinds of lives (`failure`, `fleet`, `cascade`), met to a twentieth in every 20 lives.
     """
 
     machines: tuple[str, ...] = field(default_factory=list_systems)
@@ -50,6 +52,7 @@ class CorpusPlan:
     faults: tuple[str, ...] = ()
     lapse: LapsePlan = field(default_factory=LapsePlan)
     file_format: FileFormat = "parquet"
+    shares: Mapping[str, float] = field(default_factory=lambda: {"failure": 1.0})
 
     def __post_init__(self) -> None:
         """Refuse what is no corpus."""
@@ -111,6 +114,8 @@ def write_corpus(
         UnavailableError: a process died; what it was about is not there, and can be made with ``resume``.
     """
     systems = [get_system(name) for name in plan.machines]
+    for system in systems:  # refuse before anything is written
+        life_kinds(system, [0], seed=plan.seed, shares=plan.shares, faults=plan.faults)
     _claim(plan, folder, overwrite=overwrite, resume=resume)
     total = plan.lives * len(systems)
     tasks = [task for system in systems for task in _tasks(plan, system, folder, workers)]
@@ -148,6 +153,8 @@ def _claim(plan: CorpusPlan, folder: Path, *, overwrite: bool, resume: bool) -> 
         raise InvalidInputError(detail, where=str(folder))
     remove_leftovers(folder)
     if not empty and overwrite:
+        # without a plan, so that what is left of the old lives is never taken for some of the new ones
+        _write_manifest({"format": FORMAT, "complete": False}, folder)
         _remove_lives(folder)
     elif not empty:
         _check_same(plan, manifest)
@@ -198,8 +205,8 @@ def _tasks(plan: CorpusPlan, system: System, folder: Path, workers: int) -> list
 def _work(task: _Task) -> int:
     """Simulate and write the lives of a task; how many."""
     system = get_system(task.machine)
-    kinds = kinds_of_life(system, task.plan.faults)
-    own = [kinds[number % len(kinds)] for number in task.numbers]
+    plan = task.plan
+    own = life_kinds(system, task.numbers, seed=plan.seed, shares=plan.shares, faults=plan.faults)
     keys = [Key(task.plan.seed, number) for number in task.numbers]
     names = [life_name(task.machine, number) for number in task.numbers]
     for name, recording, extras in simulate_lapse(system, own, keys, task.plan.lapse, names):

@@ -44,7 +44,7 @@ class Span:
     """What is true between two moments (microseconds since 1970 UTC) of one machine.
 
     ``severity``, ``active``, ``observable``, ``remaining_h`` are (M,) in the order of the system's modes, ``strength``
-    (M, S).
+    (M, S). ``roots`` are the components in which each mode's trouble began, empty where that is each one's own.
     """
 
     start_us: int
@@ -56,6 +56,7 @@ class Span:
     strength: NDArray[np.floating[Any]]
     remaining_h: Array
     sensor_faults: tuple[SensorFault, ...] = ()
+    roots: tuple[str, ...] = ()
 
 
 def instance(machine: Machine, machine_id: str, rate_hz: float) -> Machine:
@@ -64,11 +65,8 @@ def instance(machine: Machine, machine_id: str, rate_hz: float) -> Machine:
     return machine.model_copy(update={"id": machine_id, "sensors": sensors})
 
 
-def truth_of(system: System, spans: Sequence[Span], group: str, root: str | None = None) -> Truth:
-    """A row for each fault of each span, and one for each component that could have one and has not.
-
-    ``root`` is the component in which a life's trouble began; None takes each fault's own.
-    """
+def truth_of(system: System, spans: Sequence[Span], group: str) -> Truth:
+    """A row for each fault of each span, and one for each component that could have one and has not."""
     rows: list[dict[str, Any]] = []
     kinds = dict.fromkeys(mode.component for mode in system.modes)
     evidence = np.array([sensor.role is SensorRole.EVIDENCE for sensor in system.sensors])
@@ -79,7 +77,7 @@ def truth_of(system: System, spans: Sequence[Span], group: str, root: str | None
         }  # fmt: skip
         for component in kinds:
             present = [i for i, m in enumerate(system.modes) if m.component == component and span.severity[i] > 0]
-            rows += [common | _faulty(system, span, index, evidence, root) for index in present]
+            rows += [common | _faulty(system, span, index, evidence) for index in present]
             if not present:
                 rows.append(common | _healthy(component))
     return _truth(rows, group)
@@ -92,7 +90,7 @@ def _healthy(component: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _faulty(system: System, span: Span, index: int, evidence: NDArray[np.bool_], root: str | None) -> dict[str, Any]:
+def _faulty(system: System, span: Span, index: int, evidence: NDArray[np.bool_]) -> dict[str, Any]:
     mode = system.modes[index]
     off = np.where(evidence, np.abs(span.strength[index]), 0.0)
     strongest = int(off.argmax())
@@ -100,7 +98,7 @@ def _faulty(system: System, span: Span, index: int, evidence: NDArray[np.bool_],
         "component": mode.component,
         "fault": mode.mode,
         "severity": span.severity[index],
-        "root_cause": root or mode.component,
+        "root_cause": span.roots[index] if span.roots else mode.component,
         "rul_h": span.remaining_h[index],
         "observable": bool(span.observable[index]),
         "active": span.active[index],

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from gnn_service.demo.cycle_table import CycleTable
 from gnn_service.demo.export import Span, events_table, info_of, instance, moment_us, truth_of
 from gnn_service.demo.fleet import lapse_schedule, setting_of
-from gnn_service.demo.lives import LifePlan, Lives, looks, run_to_failure, simulate_lives
+from gnn_service.demo.life_kinds import LifeKind, life_plan
+from gnn_service.demo.lives import Lives, looks, simulate_lives
 from gnn_service.demo.maintenance import Event
 from gnn_service.demo.plant import Setting
 from gnn_service.demo.sensor_faults import SensorFault, draw_sensor_fault
@@ -24,8 +25,6 @@ from gnn_service.demo.window import Outcome, WindowPlan, WindowRun
 from gnn_service.domain.recording import MICROSECONDS, Readings, Recording
 from gnn_service.recordings.extras import Extras, Table
 
-HEALTHY_H = 2_000.0
-"""Operating hours of a life in which nothing fails."""
 _FULL_RATE, _FAULTY_SENSOR = 11, 12
 
 
@@ -49,32 +48,13 @@ class LapsePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class LifeKind:
-    """What ends a life: a failure mode by short id, or nothing; and whether a sensor certainly fails."""
-
-    mode: str | None
-    sensor_fails: bool = False
-
-    @property
-    def plan(self) -> str:
-        """In words, for `recording.json`."""
-        return f"run to failure of {self.mode}" if self.mode else "nothing fails"
-
-
-def kinds_of_life(system: System, faults: Sequence[str] = ()) -> tuple[LifeKind, ...]:
-    """What lives take in turn: these failure modes, or else every one, nothing, and only a sensor that fails."""
-    if faults:
-        return tuple(LifeKind(system.mode(fault).id) for fault in faults)
-    return (*(LifeKind(mode.id) for mode in system.modes), LifeKind(None), LifeKind(None, sensor_fails=True))
-
-
-@dataclass(frozen=True, slots=True)
 class _Schedule:
-    """When windows of K lives are, and what is true then: hours and (M, K, W) severities and remaining hours."""
+    """When windows of K lives are, and what is true then: hours and (M, K, W) severities, remaining hours, causes."""
 
     hours: NDArray[np.float64]
     severity: NDArray[np.float64]
     remaining_h: NDArray[np.float64]
+    cause: NDArray[np.int8]
     sensor_faults: tuple[tuple[tuple[SensorFault, ...], ...], ...]
 
 
@@ -108,7 +88,7 @@ def _lives(system: System, kinds: Sequence[LifeKind], keys: Sequence[Key]) -> li
     found: dict[Key, Lives] = {}
     for kind in dict.fromkeys(kinds):
         alike = [key for key, own in zip(keys, kinds, strict=True) if own == kind]
-        lives = simulate_lives(system, alike, _life_plan(system, kind))
+        lives = simulate_lives(system, alike, life_plan(system, kind))
         found |= {key: _one(lives, number) for number, key in enumerate(alike)}
     return [found[key] for key in keys]
 
@@ -118,13 +98,10 @@ def _one(lives: Lives, number: int) -> Lives:
         lives,
         severity=lives.severity[:, :, number : number + 1],
         failure_h=lives.failure_h[:, :, number : number + 1],
+        cause=lives.cause[:, :, number : number + 1],
         end_h=lives.end_h[number : number + 1],
         events=lives.events[number : number + 1],
     )
-
-
-def _life_plan(system: System, kind: LifeKind) -> LifePlan:
-    return run_to_failure(system, kind.mode) if kind.mode else LifePlan(HEALTHY_H, HEALTHY_H / 50, modes=())
 
 
 def _schedule(
@@ -134,10 +111,11 @@ def _schedule(
     for window in range(1, plan.windows):  # two looks at one time would be one window
         hours[:, window] = np.maximum(hours[:, window], hours[:, window - 1] + (plan.window_s + 1.0) / 3600.0)
     shape = (len(system.modes), len(keys), plan.windows)
-    severity, remaining = np.zeros(shape), np.full(shape, np.nan)
+    severity, remaining, cause = np.zeros(shape), np.full(shape, np.nan), np.full(shape, -1, dtype=np.int8)
     for number, life in enumerate(lives):
         for window in range(plan.windows):
             grown, left = life.at(hours[number, window : window + 1])
+            cause[:, number, window] = life.causes_at(hours[number, window : window + 1])[:, 0]
             for index, mode in enumerate(system.modes):
                 severity[index, number, window] = grown[mode.id][0]
                 remaining[index, number, window] = left[mode.id][0]
@@ -145,7 +123,7 @@ def _schedule(
         _sensor_faults(system, kind, key, hours[row], plan)
         for row, (kind, key) in enumerate(zip(kinds, keys, strict=True))
     )
-    return _Schedule(hours, severity, remaining, faults)
+    return _Schedule(hours, severity, remaining, cause, faults)
 
 
 def _sensor_faults(
@@ -153,7 +131,7 @@ def _sensor_faults(
 ) -> tuple[tuple[SensorFault, ...], ...]:
     """The sensor that fails in a life, by window: from one of its windows on, for good."""
     chance, when = key.of_machine().stream(Purpose.SENSOR_FAULT, _FAULTY_SENSOR).random(2)
-    if not (kind.sensor_fails or (kind.mode and chance < plan.sensor_share)):
+    if not (kind.sensor_fails or (kind.may_fail and chance < plan.sensor_share)):
         return ((),) * len(hours)
     fault = draw_sensor_fault(system.machine, key.of_machine())
     begin = min(1 + int(when * (len(hours) - 1)), len(hours) - 1)
@@ -246,9 +224,8 @@ class _Life:
             if first <= column < first + plan.windows
         }
         spans = [self._span(schedule, outcome, window, start) for window, start in enumerate(starts)]
-        root = system.mode(self.kind.mode).component if self.kind.mode else None
         info = info_of(system, machine, self.key, plan.rate_hz, self._how(spans, setting, first, captures))
-        truth = truth_of(system, spans, self.name, root)
+        truth = truth_of(system, spans, self.name)
         extras = Extras(_joined_tables(tables), events_table(self._told(events, schedule)), captures)
         return Recording(machine, _joined(readings), truth, info), extras
 
@@ -268,6 +245,7 @@ class _Life:
 
     def _span(self, schedule: _Schedule, outcome: Outcome, window: int, start_us: int) -> Span:
         column = self.number * self.plan.windows + window
+        modes, causes = self.system.modes, schedule.cause[:, self.number, window]
         return Span(
             start_us,
             start_us + round(self.plan.window_s * MICROSECONDS),
@@ -278,6 +256,7 @@ class _Life:
             outcome.strength[:, :, column],
             schedule.remaining_h[:, self.number, window],
             schedule.sensor_faults[self.number][window],
+            tuple(modes[own if cause < 0 else cause].component for own, cause in enumerate(causes.tolist())),
         )
 
     def _how(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service.core.errors import InvalidInputError
-from gnn_service.demo.cascades import cascade_matrix, hastened
+from gnn_service.demo.cascades import cascade_matrix, pushes
 from gnn_service.demo.maintenance import Event, EventKind, Maintenance
 from gnn_service.demo.plant import Array
 from gnn_service.demo.progression import LENGTH_SIGMA, WEAR, LifeClock, length_of_life, severity, weibull_onset
@@ -21,6 +21,8 @@ from gnn_service.demo.systems import System
 
 NO_PROGNOSIS = 0.15
 """Below this severity there is no remaining useful life: no prognosis yet beats an invented number."""
+FOLLOWS_FROM, FOLLOWS_WITHIN = 0.2, 0.3
+"""Severity of a cause from which what follows it begins, and its length then, at most, in lengths of the cause."""
 MOST_STEPS = 20_000
 LOAD_SIGMA, WARM_K, DIRT_CODES = 0.08, 4.0, 0.7
 """How work (log of load), oil temperature and contamination differ between machines, standard deviations."""
@@ -39,6 +41,7 @@ class LifePlan:
         modes: modes that may begin by themselves, by short id; None allows all.
         onset_h: onsets that are set instead of drawn, on the mode's own clock (weighted hours), by short id.
         length_h: lengths from onset to failure that are set instead of drawn, by short id.
+        follows: modes that begin when another one has grown, and not before: the victim's short id to the cause's.
         age_h: hours that the machine has run, without a fault, before the life starts.
         cascades: whether faults hasten other faults.
         maintenance: what people do; None lets a machine run to failure.
@@ -51,6 +54,7 @@ class LifePlan:
     modes: tuple[str, ...] | None = None
     onset_h: Mapping[str, float] = field(default_factory=dict)
     length_h: Mapping[str, float] = field(default_factory=dict)
+    follows: Mapping[str, str] = field(default_factory=dict)
     age_h: float = 0.0
     cascades: bool = True
     maintenance: Maintenance | None = None
@@ -74,6 +78,7 @@ class Lives:
 
     ``severity`` (M, G, K) in the order of ``modes``: hidden severity where a mode is intermittent; ``failure_h``
     (M, G, K): the hour at which the mode reaches severity 1 if nobody intervenes and conditions stay, inf for never;
+    ``cause`` (M, G, K): the number of the mode in which a mode's trouble began, -1 for itself;
     ``end_h`` (K,): where the life ends in failure, inf where it does not; ``events`` (K,) tuples in order of time.
     """
 
@@ -81,6 +86,7 @@ class Lives:
     hours: Array
     severity: Array
     failure_h: Array
+    cause: NDArray[np.int8]
     end_h: Array
     events: tuple[tuple[Event, ...], ...]
 
@@ -100,10 +106,22 @@ class Lives:
             {mode: remaining[index, look, life] for index, mode in enumerate(self.modes)},
         )
 
+    def causes_at(self, hours: Array) -> NDArray[np.int8]:
+        """The modes (M, K) in which each mode's trouble began, -1 for itself, at one hour of each life."""
+        look = np.clip(np.searchsorted(self.hours, hours, side="right") - 1, 0, len(self.hours) - 1)
+        return self.cause[:, look, np.arange(self.severity.shape[2])]
+
 
 def simulate_lives(system: System, keys: Sequence[Key], plan: LifePlan) -> Lives:
     """The lives of these machines; each depends on its own key alone. InvalidInputError for an unknown mode."""
-    for named in (*(plan.modes or ()), *plan.onset_h, *plan.length_h, *(_scheduled(plan))):
+    for named in (
+        *(plan.modes or ()),
+        *plan.onset_h,
+        *plan.length_h,
+        *plan.follows,
+        *plan.follows.values(),
+        *(_scheduled(plan)),
+    ):
         if named not in {mode.id for mode in system.modes}:
             raise InvalidInputError(f"{system.name} has no failure mode {named!r}", where="modes")
     return _Workshop(system, [key.of_machine() for key in keys], plan).run()
@@ -132,6 +150,13 @@ class _Workshop:
         self._clock = self._clock_rates()
         cascades = system.cascades if plan.cascades else ()
         self._rates, self._above = cascade_matrix(system.modes, cascades)
+        self._pushed = np.zeros((len(system.modes), *shape))  # part of what is worn, by the cause that hastened it
+        self._cause = np.full(shape, -1, dtype=np.int8)
+        number = {mode.id: index for index, mode in enumerate(system.modes)}
+        self._follows = [(number[victim], number[cause]) for victim, cause in plan.follows.items()]
+        for victim, cause in self._follows:
+            self._begin[victim] = np.inf
+            self._length[victim] = np.minimum(self._length[victim], FOLLOWS_WITHIN * self._length[cause])
 
     def run(self) -> Lives:
         """All hours of all lives."""
@@ -139,21 +164,26 @@ class _Workshop:
         hours: Array = np.arange(0.0, plan.horizon_h + plan.step_h / 2, plan.step_h, dtype=np.float64)
         shape = (len(self._modes), len(hours), len(self._keys))
         grown, clock, target = np.empty(shape), np.empty(shape), np.empty(shape)
+        cause = np.empty(shape, dtype=np.int8)
         speed = self._clock
         for look, hour in enumerate(hours.tolist()):
             if look:
-                speed = self._clock * hastened(self._rates, self._above, grown[:, look - 1])
+                pushed = pushes(self._rates, self._above, grown[:, look - 1])
+                speed = self._clock * (1.0 + pushed.sum(axis=1))
                 self._worn += speed * plan.step_h
+                self._pushed += self._clock[:, None] * pushed * plan.step_h
             state = self._severity(hour)
+            self._let_follow(state)
             self._note_onsets(hour, state)
             state = self._note_failures(hour, state)
             if plan.maintenance is not None:
                 state = self._maintain(plan.maintenance, look, hour, state)
             grown[:, look], clock[:, look] = state, self._renewed + self._worn
             target[:, look] = self._renewed + self._target()
+            cause[:, look] = self._cause
         failure = _inverse(hours, clock, target, speed)
         events = tuple(tuple(events) for events in self._events)
-        return Lives(tuple(mode.id for mode in self._modes), hours, grown, failure, self._ended, events)
+        return Lives(tuple(mode.id for mode in self._modes), hours, grown, failure, cause, self._ended, events)
 
     def _clock_rates(self) -> Array:
         """Weighted hours an hour of each mode and life: work, oil and dirt differ from machine to machine."""
@@ -193,7 +223,9 @@ class _Workshop:
         grown = self._residual.copy()  # and so it stays where nothing begins
         for index in np.flatnonzero(np.isfinite(self._begin).any(axis=1)):
             mode = self._modes[index]
-            tau = (self._worn[index] - self._begin[index]) / self._length[index]
+            begun = np.isfinite(self._begin[index])
+            tau = np.where(begun, self._worn[index] - np.where(begun, self._begin[index], 0.0), -1.0)
+            tau = tau / self._length[index]
             left = self._residual[index]
             grown[index] = left + (1.0 - left) * severity(mode.life, tau, season)
         return np.where(self._failed, 1.0, grown)
@@ -206,9 +238,25 @@ class _Workshop:
                 end[index] = self._begin[index] if mode.life.step >= 1.0 else np.inf
         return end
 
+    def _let_follow(self, state: Array) -> None:
+        """Let a mode begin whose cause has grown far enough: where it acts at all."""
+        for victim, cause in self._follows:
+            ready = np.isinf(self._begin[victim]) & ~self._begun[victim]
+            ready &= state[cause] >= max(FOLLOWS_FROM, self._above[victim, cause])
+            self._begin[victim, ready] = self._worn[victim, ready]
+            self._cause[victim, ready] = cause
+
+    def _note_causes(self, mode: int, life: int) -> None:
+        """Put a mode that begins down to another where that made up the most of the hours on its clock."""
+        cause = int(self._pushed[mode, :, life].argmax())
+        if self._cause[mode, life] < 0 and self._pushed[mode, cause, life] > 0.5 * self._worn[mode, life]:
+            before = int(self._cause[cause, life])
+            self._cause[mode, life] = cause if before < 0 else before
+
     def _note_onsets(self, hour: float, state: Array) -> None:
         for mode, life in np.argwhere((self._worn >= self._begin) & ~self._begun):
             self._begun[mode, life] = True
+            self._note_causes(int(mode), int(life))
             self._tell(life, hour, "onset", mode, after=state[mode, life])
 
     def _note_failures(self, hour: float, state: Array) -> Array:
@@ -256,7 +304,8 @@ class _Workshop:
     def _renew(self, hour: float, kind: EventKind, mode: int, life: int, state: Array) -> None:
         before, described = state[mode, life], self._modes[mode]
         self._renewed[mode, life] += self._worn[mode, life]
-        self._worn[mode, life] = 0.0
+        self._worn[mode, life] = self._pushed[mode, :, life] = 0.0
+        self._cause[mode, life] = -1
         self._begun[mode, life] = self._failed[mode, life] = False
         left = min(described.residual, before)
         self._residual[mode, life] = state[mode, life] = left

@@ -13,7 +13,8 @@ import pytest
 from gnn_service.core.errors import InvalidInputError
 from gnn_service.demo import corpus
 from gnn_service.demo.corpus import CorpusPlan, write_corpus
-from gnn_service.demo.life_windows import LapsePlan, LifeKind, kinds_of_life, simulate_lapse
+from gnn_service.demo.life_kinds import LifeKind, kinds_of_life
+from gnn_service.demo.life_windows import LapsePlan, simulate_lapse
 from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import get_system
 from gnn_service.recordings.extras import capture_names, read_extra
@@ -184,6 +185,47 @@ def test_another_plan_is_not_mixed_into_a_corpus(tmp_path):
     before = (tmp_path / "c" / "tiny-0000" / "readings.parquet").read_bytes()
     write_corpus(replace(small, seed=4), tmp_path / "c", overwrite=True)
     assert (tmp_path / "c" / "tiny-0000" / "readings.parquet").read_bytes() != before
+
+
+def test_a_corpus_that_is_half_replaced_says_so_and_is_not_gone_on_with(tmp_path, monkeypatch):
+    small = replace(PLAN, lives=2)
+    write_corpus(small, tmp_path / "c")
+
+    def killed(folder):
+        shutil.rmtree(folder / "tiny-0000")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(corpus, "_remove_lives", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_corpus(replace(small, seed=4), tmp_path / "c", overwrite=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(corpus, "get_system", lambda name: SYSTEM)
+    assert json.loads((tmp_path / "c" / "corpus.json").read_text())["complete"] is False
+    for seed in (3, 4):
+        with pytest.raises(InvalidInputError, match="begun with another plan"):
+            write_corpus(replace(small, seed=seed), tmp_path / "c", resume=True)
+    write_corpus(replace(small, seed=4), tmp_path / "c", overwrite=True)
+    write_corpus(replace(small, seed=4), tmp_path / "whole")
+    assert contents(tmp_path / "c") == contents(tmp_path / "whole")
+
+
+def test_a_corpus_of_all_kinds_of_lives_states_their_shares_and_comes_out_the_same_in_any_batch(tmp_path):
+    plan = replace(PLAN, faults=(), lives=8, shares={"failure": 0.4, "fleet": 0.3, "cascade": 0.3})
+    write_corpus(plan, tmp_path / "whole")
+    assert json.loads((tmp_path / "whole" / "corpus.json").read_text())["plan"]["shares"] == plan.shares
+    write_corpus(plan, tmp_path / "part")
+    for number in (1, 4, 5):
+        shutil.rmtree(tmp_path / "part" / f"tiny-{number:04d}")
+    write_corpus(plan, tmp_path / "part", resume=True)
+    assert contents(tmp_path / "part") == contents(tmp_path / "whole")
+    told = {read_recording(life).info["simulation"]["life"] for life in (tmp_path / "whole").glob("tiny-*")}
+    assert {"several faults, inspections and repairs", "T1 lets T2 begin"} <= told
+
+
+def test_kinds_of_lives_that_there_are_not_leave_no_folder(tmp_path):
+    with pytest.raises(InvalidInputError, match="T2 let nothing else begin in tiny"):
+        write_corpus(replace(PLAN, faults=("T2",), shares={"cascade": 1.0}), tmp_path / "c")
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):

@@ -8,7 +8,8 @@ import pytest
 
 from gnn_service.demo.dedicated_tests import EVERY, planned_tests
 from gnn_service.demo.fleet import lapse_schedule, shift_schedule
-from gnn_service.demo.life_windows import LapsePlan, LifeKind, simulate_lapse
+from gnn_service.demo.life_kinds import LifeKind
+from gnn_service.demo.life_windows import LapsePlan, simulate_lapse
 from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import get_system, list_systems
 from tests.support.tiny_plant import tiny_system

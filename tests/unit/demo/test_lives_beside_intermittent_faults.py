@@ -2,7 +2,8 @@
 
 import pytest
 
-from gnn_service.demo.life_windows import LapsePlan, LifeKind, simulate_lapse
+from gnn_service.demo.life_kinds import LifeKind
+from gnn_service.demo.life_windows import LapsePlan, simulate_lapse
 from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import get_system, list_systems
 from gnn_service.recordings.folder import write_recording
