@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from gnn_service.demo.plant import Array
 from gnn_service.demo.sensor_faults import SensorFault, Stage, check_sensor_fault
+from gnn_service.demo.sensors_noise import noise_of, resolution_of
 from gnn_service.demo.sensors_random import Bursts, Spikes
 from gnn_service.demo.streams import Key, Purpose
-from gnn_service.domain.catalogue import catalogue
 from gnn_service.domain.machine import Machine, Sensor
 
 Column = NDArray[np.float32]
@@ -22,6 +22,7 @@ SLOWEST_LAG_S = 0.2
 """A clogged gauge line makes even a fast pressure sensor at least this slow, before its factor."""
 PSI_PER_BAR = 14.503774
 KELVIN_AT_ZERO_CELSIUS = 273.15
+_HELD = 2**30  # a block of random numbers that no number of faults reaches
 
 
 def offset(column: Column, shift: ArrayLike) -> Column:
@@ -53,18 +54,33 @@ def full_scale(sensor: Sensor) -> float:
 
 def _step_of(sensor: Sensor) -> float:
     """A sensor's resolution, or a thousandth of its range where it has none."""
-    own = (
-        sensor.resolution if sensor.resolution is not None else catalogue().quantity(sensor.quantity).sensor.resolution
-    )
-    return own or full_scale(sensor) / 1000.0
+    return resolution_of(sensor) or full_scale(sensor) / 1000.0
+
+
+def held_since_before(sensor: Sensor, key: Key, row: int) -> np.float32:
+    """What a sensor that stuck before a window shows in this and every other one of the machine's life.
+
+    A reading within its normal range, else within its whole range; ``row`` is its place among the machine's sensors.
+    """
+    span = sensor.normal or sensor.range
+    share = key.of_machine().stream(Purpose.SENSOR_FAULT, _HELD + row).random()
+    reading = np.rint((span.low + (span.high - span.low) * share) / _step_of(sensor)) * _step_of(sensor)
+    return np.float32(np.clip(reading, sensor.range.low, sensor.range.high))
 
 
 class _Channel:
     """One fault at work on one column, with what it has to remember from stretch to stretch."""
 
-    def __init__(self, fault: SensorFault, sensor: Sensor, stream: np.random.Generator, interval_s: float) -> None:
-        self.fault, self._sensor, self._stream, self._interval_s = fault, sensor, stream, interval_s
-        self._held: np.float32 | None = None
+    def __init__(
+        self, fault: SensorFault, machine: Machine, row: int, key: Key, number: int, interval_s: float
+    ) -> None:
+        """The fault with this number of the machine with this key, on the sensor in this row."""
+        sensor = machine.sensors[row]
+        self.fault, self._sensor, self._interval_s = fault, sensor, interval_s
+        self._stream = key.stream(Purpose.SENSOR_FAULT, number)
+        self._noise = noise_of(machine, sensor)
+        before = fault.kind == "stuck" and np.isneginf(fault.start_s)
+        self._held = held_since_before(sensor, key, row) if before else None
         tau = max(sensor.time_constant_s or 0.0, SLOWEST_LAG_S)
         self._share = np.float32(1.0 - np.exp(-interval_s / (tau * max(fault.size - 1.0, 1e-6))))
         late = round(fault.size / interval_s) if fault.kind == "clock" else 0
@@ -112,7 +128,8 @@ class _Channel:
         return offset(column, height * self.fault.size * full_scale(self._sensor))
 
     def noise(self, times: Array, column: Column, active: NDArray[np.bool_]) -> Column:
-        own = self._sensor.noise_sd or _step_of(self._sensor)
+        constant, relative = self._noise
+        own = constant + relative * np.abs(column) if constant or relative else _step_of(self._sensor)
         added = own * np.sqrt(self.fault.size**2 - 1.0)
         drawn = np.zeros_like(column)
         drawn[active] = self._stream.standard_normal(int(active.sum()), dtype=np.float32)
@@ -173,8 +190,8 @@ class FaultyChannels:
             self._swaps.append((machine, fault))
             return
         row = self._row[fault.sensor]
-        stream = self._keys[machine].stream(Purpose.SENSOR_FAULT, number)
-        self._channels.append((machine, row, _Channel(fault, self._machine.sensors[row], stream, self._interval_s)))
+        channel = _Channel(fault, self._machine, row, self._keys[machine], number, self._interval_s)
+        self._channels.append((machine, row, channel))
 
     def replace(self, machine: int, sensor_id: str) -> None:
         """Remove every fault of a sensor of one machine."""

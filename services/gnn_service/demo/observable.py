@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service.demo.plant import Array, Frames
-from gnn_service.demo.sensors import noise_of, resolution_of
+from gnn_service.demo.sensors_noise import noise_of, resolution_of
 from gnn_service.domain.machine import Machine, SensorRole
 
 SIGMAS = 3.0

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from gnn_service.demo.sensor_faults import SensorFault
-from gnn_service.demo.sensors import SensorBank, noise_of, resolution_of
+from gnn_service.demo.sensors import SensorBank
+from gnn_service.demo.sensors_noise import noise_of, resolution_of
 from gnn_service.demo.streams import Key
 from tests.support.tiny_plant import tiny_system
 
