@@ -64,7 +64,9 @@ def writing_to(target: Path) -> Iterator[None]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a writer that was killed left half-written in a folder."""
+    """Remove what a writer that was killed left half-written in a folder, and put back what it was about to replace."""
+    for left in folder.glob(".*.old"):
+        _put_back(left)
     for left in folder.glob(".*.partial"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
@@ -102,6 +104,20 @@ def _swap(staged: Path, target: Path) -> None:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(left: Path) -> None:
+    """Give what a swap put aside its name again, if nothing has taken it, and remove the rest of the swap."""
+    if not left.is_dir() or left.is_symlink():
+        return
+    aside = list(left.iterdir())
+    if not all(left.name.startswith(f".{one.name}.") for one in aside):
+        return  # not of a swap
+    for one in aside:
+        target = left.parent / one.name
+        if not target.exists():
+            one.rename(target)
+    shutil.rmtree(left, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -2,6 +2,8 @@ import resource
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +123,33 @@ def test_a_folder_that_is_still_being_written_is_no_recording(tmp_path, machine)
     assert len(read_recordings([tmp_path])) == 1
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_a_recording_outlives_a_writer_that_is_killed_while_it_replaces_it(tmp_path, machine, monkeypatch, renames):
+    write_recording(recording(machine), tmp_path / "r")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+    done: list[Path] = []
+    rename = Path.rename
+
+    def killed(path, target):
+        if len(done) == renames:
+            raise KeyboardInterrupt  # nothing is tidied after it: see rmtree
+        done.append(path)
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killed)
+        patched.setattr(shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt) if renames < 2 else nullcontext():
+            write_recording(recording(machine), tmp_path / "r", overwrite=True)
+    assert any(path.name.startswith(".r.") and path.suffix == ".old" for path in tmp_path.iterdir())
+    assert (tmp_path / "r").exists() == (renames != 1)
+    (tmp_path / ".mine.old").mkdir()
+    (tmp_path / ".mine.old" / "notes").write_text("kept")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.old", "r"]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
 
 
 def test_a_disk_that_fills_up_leaves_nothing_and_says_so(tmp_path, machine):
