@@ -88,8 +88,8 @@ BOOM_SPOOL = SimulatedMode(
     detect_severity=0.3,
     service_severity=0.6,
     signs=(
-        falls("boom_cylinder.pos", "spread", state="levelling"),
         rises("main_control_valve.spool_cmd_boom", state="levelling"),
+        falls("boom_cylinder.pos", "spread", state="levelling"),
     ),
     repair="clean or replace the boom spool",
 )
