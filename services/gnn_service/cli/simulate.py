@@ -19,7 +19,7 @@ app = typer.Typer(add_completion=False)
 CORPUS = "corpus"
 LIVES = 100
 _RUN_ONLY = ("--hours", "--severity", "--state", "--sensor-fault", "--plot")
-_LIVES_ONLY = ("--windows", "--minutes", "--workers", "--resume")
+_LIVES_ONLY = ("--kind", "--windows", "--minutes", "--workers", "--resume")
 
 
 @app.command()
@@ -42,7 +42,11 @@ def simulate(
         float | None, typer.Option(help="Rows a second.  [default: every step of a run, 1 for lives]")
     ] = None,
     lives: Annotated[
-        int | None, typer.Option(min=1, help="Write lives that end in failure; so many.  [default: 100 for corpus]")
+        int | None, typer.Option(min=1, help="Write whole lives; so many.  [default: 100 for corpus]")
+    ] = None,
+    kind: Annotated[
+        Literal["failure", "fleet", "cascade"] | None,
+        typer.Option(help="Of lives: one failure; many with repairs; one lets another begin.  [default: failure]"),
     ] = None,
     windows: Annotated[int | None, typer.Option(min=1, max=1000, help="Windows of each life.  [default: 24]")] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of a window.  [default: 10]")] = None,
@@ -60,17 +64,20 @@ def simulate(
     """Simulate a machine from its equations and write a recording, with the truth beside the readings.
 
     A run is one machine at work without a pause. With --lives, or for `corpus`, each recording is one life as
-    windows of some minutes; about 1 GB of memory a process, finished lives are kept by --resume.
+    windows of some minutes, a quarter of them with a whole test; a corpus mixes all kinds of lives. About 1 GB of
+    memory a process; finished lives are kept by --resume.
     """
     if machine == CORPUS or lives is not None:
         given = dict(zip(_RUN_ONLY, (hours, severity, state, sensor_fault, plot), strict=True))
         _refuse(given, "is for a run, not for lives")
         if machine == CORPUS and fault:
             raise typer.BadParameter("is for one machine, not for a corpus of all", param_hint="--fault")
-        plan = _corpus_plan(machine, lives, windows, minutes, rate, fault, seed, file_format)
+        plan = _corpus_plan(machine, lives, kind, windows, minutes, rate, fault, seed, file_format)
         _write_lives(plan, out_dir, workers or os.cpu_count() or 1, overwrite, resume, as_json)
         return
-    _refuse(dict(zip(_LIVES_ONLY, (windows, minutes, workers, resume), strict=True)), "is for lives: say --lives N")
+    _refuse(
+        dict(zip(_LIVES_ONLY, (kind, windows, minutes, workers, resume), strict=True)), "is for lives: say --lives N"
+    )
     _write_run(
         _system(machine), _run_plan(machine, hours, fault, severity, sensor_fault, state, rate, seed, number),
         out_dir, seed=seed, number=number, file_format=file_format, plot=plot, overwrite=overwrite, as_json=as_json,
@@ -245,6 +252,7 @@ def _report_run(
 def _corpus_plan(
     machine: str,
     lives: int | None,
+    kind: str | None,
     windows: int | None,
     minutes: float | None,
     rate: float | None,
@@ -253,6 +261,7 @@ def _corpus_plan(
     file_format: Literal["parquet", "csv"],
 ) -> "CorpusPlan":
     from gnn_service.demo.corpus import CorpusPlan
+    from gnn_service.demo.life_kinds import MIX
     from gnn_service.demo.life_windows import LapsePlan
     from gnn_service.demo.systems import list_systems
     from gnn_service.demo.thin import interval_steps
@@ -270,7 +279,8 @@ def _corpus_plan(
     for system in systems:
         interval_steps(lapse.rate_hz, system.plant.STEP_S)
     faults = tuple(systems[0].mode(name).id for name in fault or ())
-    return CorpusPlan(names, lives or LIVES, seed, faults, lapse, file_format)
+    shares = MIX if machine == CORPUS and kind is None else {kind or "failure": 1.0}
+    return CorpusPlan(names, lives or LIVES, seed, faults, lapse, file_format, shares)
 
 
 def _write_lives(plan: "CorpusPlan", out_dir: Path, workers: int, overwrite: bool, resume: bool, as_json: bool) -> None:

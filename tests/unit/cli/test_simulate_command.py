@@ -105,6 +105,17 @@ def test_a_corpus_takes_every_machine(tiny, capsys):
     arguments = ["--lives", "1", "--windows", "1", "--minutes", "0.2", "--workers", "1", "--json"]
     assert main(["simulate", "corpus", "--out", "c", *arguments]) == 0
     assert json.loads(capsys.readouterr().out)["machines"] == ["tiny"]
+    shares = json.loads((tiny / "c" / "corpus.json").read_text())["plan"]["shares"]
+    assert shares == {"failure": 0.6, "fleet": 0.25, "cascade": 0.15}
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("fleet", "several faults, inspections and repairs"), ("cascade", "T1 lets T2 begin")]
+)
+def test_lives_are_of_the_kind_that_was_asked_for(tiny, capsys, kind, told):
+    arguments = ["--lives", "2", "--kind", kind, "--windows", "3", "--minutes", "0.3", "--workers", "1"]
+    assert main(["simulate", "tiny", "--out", "c", *arguments]) == 0
+    assert [one.info["simulation"]["life"] for one in read_recordings([tiny / "c"])] == [told] * 2
 
 
 @pytest.mark.parametrize(
@@ -126,6 +137,9 @@ def test_a_corpus_takes_every_machine(tiny, capsys):
         (["tiny", "--sensor-fault", "bias:tank.t_oil:much"], 2, "is not KIND:SENSOR:SEVERITY"),
         (["tiny", "--sensor-fault", "bias:tank.t_oil:7"], 1, "severity 7.0 is not within 0 and 1"),
         (["tiny", "--windows", "3"], 2, "is for lives: say --lives N"),
+        (["tiny", "--kind", "fleet"], 2, "is for lives: say --lives N"),
+        (["tiny", "--lives", "2", "--kind", "cascade", "--fault", "T2"], 1, "T2 let nothing else begin in tiny"),
+        (["tiny", "--lives", "2", "--kind", "zoo"], 2, "--kind"),
         (["tiny", "--lives", "2", "--hours", "3"], 2, "is for a run, not for lives"),
         (["tiny", "--lives", "0"], 2, "--lives"),
         (["tiny", "--lives", "2", "--minutes", "-5"], 2, "must be above 0 and at most 1440, not -5"),

@@ -13,7 +13,7 @@ import pytest
 from gnn_service.core.errors import InvalidInputError
 from gnn_service.demo import corpus
 from gnn_service.demo.corpus import CorpusPlan, write_corpus
-from gnn_service.demo.life_kinds import LifeKind, kinds_of_life
+from gnn_service.demo.life_kinds import LifeKind, kinds_of_life, life_kinds
 from gnn_service.demo.life_windows import LapsePlan, simulate_lapse
 from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import get_system
@@ -116,7 +116,9 @@ def test_what_was_interrupted_is_gone_on_with_and_comes_out_the_same(tmp_path):
 
 @pytest.mark.timeout(120)
 def test_the_bytes_are_the_same_with_one_process_and_with_two(tmp_path):
-    plan = CorpusPlan(("cnc",), 2, 1, ("C1", "C2"), LapsePlan(windows=1, window_s=5.0))
+    shares = {"failure": 0.5, "fleet": 0.5}
+    plan = CorpusPlan(("cnc",), 2, 2, ("C1", "C2"), LapsePlan(windows=1, window_s=5.0), shares=shares)
+    assert len(set(life_kinds(get_system("cnc"), range(2), seed=2, shares=shares, faults=("C1", "C2")))) == 2
     for workers in (1, 2):
         write_corpus(plan, tmp_path / str(workers), workers=workers)
     one, two = contents(tmp_path / "1"), contents(tmp_path / "2")
