@@ -20,6 +20,10 @@ CORPUS = "corpus"
 LIVES = 100
 _RUN_ONLY = ("--hours", "--severity", "--state", "--sensor-fault", "--plot")
 _LIVES_ONLY = ("--kind", "--windows", "--minutes", "--workers", "--resume")
+_Kind = Annotated[
+    Literal["failure", "fleet", "cascade"] | None,
+    typer.Option(help="Of lives: one failure; many with repairs; one lets another begin.  [default: failure]"),
+]
 
 
 @app.command()
@@ -44,10 +48,7 @@ def simulate(
     lives: Annotated[
         int | None, typer.Option(min=1, help="Write whole lives; so many.  [default: 100 for corpus]")
     ] = None,
-    kind: Annotated[
-        Literal["failure", "fleet", "cascade"] | None,
-        typer.Option(help="Of lives: one failure; many with repairs; one lets another begin.  [default: failure]"),
-    ] = None,
+    kind: _Kind = None,
     windows: Annotated[int | None, typer.Option(min=1, max=1000, help="Windows of each life.  [default: 24]")] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of a window.  [default: 10]")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
