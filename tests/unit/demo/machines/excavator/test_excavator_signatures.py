@@ -58,7 +58,7 @@ CASES = {
     "air -10": Case({}, (60, *(NOT_STATED,) * 5), air_c=-10.0),
     "air 40": Case({}, (85, *(NOT_STATED,) * 5), air_c=40.0),
 }
-RECORDED = {
+RECORDED: dict[str, dict[str, float]] = {
     "leak x16": {"oil": 71, "pressure": 220, "drain": 68, "shaft": 71},
     "cooler 0.6": {"oil": 79, "drain": 5.4},
     "cooler 0.5": {"oil": 89},
