@@ -88,8 +88,3 @@ def pushes(rates: Array, above: Array, severity: Array) -> Array:
         floor = above[effect, cause]
         added[effect, cause] = rates[effect, cause] * np.maximum(severity[cause] - floor, 0.0) / (1.0 - floor)
     return added
-
-
-def hastened(rates: Array, above: Array, severity: Array) -> Array:
-    """How fast each mode's clock runs, (M, K), at the severities (M, K) of all modes: 1 where nothing hastens it."""
-    return np.asarray(1.0 + pushes(rates, above, severity).sum(axis=1))

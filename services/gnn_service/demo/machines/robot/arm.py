@@ -89,15 +89,6 @@ class Arm:
         kinetic, potential = mechanical_energy(self.links, moves.q, moves.qd)
         return kinetic, potential, self.balance * self.gas * gas_k / GAS_REFERENCE_K * np.sin(moves.q[1])
 
-    def payload_energy(self, moves: Moves, payload: Array) -> Array:
-        """Kinetic and potential energy of the part in the gripper, J."""
-        still = [Link(link.axis, link.origin, 0.0, (0.0, 0.0, 0.0), _NO_INERTIA, link.sign) for link in self.links]
-        moment = payload * self.radius * self.radius
-        last = still[5]
-        still[5] = Link(last.axis, last.origin, payload, (self.reach, 0.0, 0.0), (moment, moment, moment), last.sign)
-        kinetic, potential = mechanical_energy(still, moves.q, moves.qd)
-        return np.asarray(kinetic + potential)
-
     def wrist_inertia(self, payload: float) -> Array:
         """Inertia about A5 with a part in the straight wrist, kg m2."""
         link_5, link_6 = self.links[4], self.links[5]
@@ -106,9 +97,6 @@ class Arm:
         hand = self.inertia_6 + link_6.mass * (to_6 * to_6 + 2.0 * to_6 * link_6.com[0])
         part = payload * ((to_6 + self.reach) ** 2 + self.radius**2)
         return np.asarray(own + hand + part)
-
-
-_NO_INERTIA = (0.0, 0.0, 0.0)
 
 
 def _offset(joint: int, x: Array, z: Array) -> tuple[Any, Any, Any]:
