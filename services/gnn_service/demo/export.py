@@ -26,7 +26,8 @@ EPOCH_US = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * MICROSECONDS
 LICENCE = "CC0-1.0"
 COLUMNS = {
     "root_cause": "component where it began",
-    "rul_h": "operating hours to severity 1 if nobody intervenes; missing below severity 0.15 and where unknown",
+    "rul_h": "operating hours to severity 1 if nobody intervenes and the fault goes on growing as it does (in a run:"
+    " evenly); missing below severity 0.15, and where unknown: of a severity that stays or falls",
     "observable": "whether the noise-free difference from the healthy twin, averaged over the row's time, exceeds three"
     " standard deviations of the noise in an evidence sensor; true in healthy rows",
     "active": "share of the row's time in which the fault was there",
@@ -182,7 +183,7 @@ def run_recording(system: System, key: Key, plan: RunPlan, run: Run, *, machine_
             section.active,
             section.observable,
             section.strength,
-            np.full(len(system.modes), np.nan),
+            section.remaining_h,
             tuple(f for f in plan.sensor_faults if f.start_s < section.end_s and f.end_s > section.start_s),
         )
         for section in run.sections

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gnn_service.core.errors import InvalidInputError
 from gnn_service.demo.cycle_table import CycleTable
 from gnn_service.demo.fleet import setting_of, shift_schedule
+from gnn_service.demo.lives import NO_PROGNOSIS
 from gnn_service.demo.modes import SimulatedMode, degrade
 from gnn_service.demo.observable import PhaseMeans, is_observable, strengths
 from gnn_service.demo.plant import Array, Plant, Schedule
@@ -65,7 +66,9 @@ class Section:
     """The truth of a stretch of time.
 
     ``severity``, the share of time that a mode was there as ``active``, and ``observable`` are (M,); ``strength``
-    (M, S) tells how far each sensor is off because of a mode, in standard deviations of its noise.
+    (M, S) tells how far each sensor is off because of a mode, in standard deviations of its noise. ``remaining_h``
+    (M,) are the hours from its start to severity 1 of a mode that goes on growing as it does; NaN below severity 0.15
+    and where a severity does not grow.
     """
 
     start_s: float
@@ -74,6 +77,7 @@ class Section:
     active: Array
     observable: NDArray[np.bool_]
     strength: Array
+    remaining_h: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +273,19 @@ class _Running:
                 strength[mode] = strengths(self._system.machine, means, self._column_of(mode), _TWIN)
                 observable[mode] = is_observable(self._system.machine, strength[mode])
         start_s, end_s = first * self._step_s, last * self._step_s
-        return Section(start_s, end_s, severity, active * (severity > 0), observable, strength)
+        remaining = self._remaining_h(last - first, severity)
+        return Section(start_s, end_s, severity, active * (severity > 0), observable, strength, remaining)
+
+    def _remaining_h(self, section: int, severity: Array) -> Array:
+        """Hours (M,) to severity 1 from the start of a section of so many steps, on the straight line of each ramp."""
+        growing_h = max(self._steps - section, 0) * self._step_s / 3600.0 or self._plan.seconds / 3600.0
+        left = np.full(len(severity), np.nan)
+        for mode, (start, end) in self._ramps.items():
+            if severity[mode] >= 1.0:
+                left[mode] = 0.0
+            elif end > start and severity[mode] >= NO_PROGNOSIS:
+                left[mode] = (1.0 - severity[mode]) / (end - start) * growing_h
+        return left
 
 
 def _silent(seconds: float) -> None:

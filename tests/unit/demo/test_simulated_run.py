@@ -42,7 +42,31 @@ def test_the_truth_has_a_row_for_every_component_that_can_fail_at_every_time():
         assert sorted(truth.component[truth.start == start]) == ["filter", "pump", "tank", "valve"]
     assert set(truth.group) == {"tiny-0002"}
     assert truth.extra["observable"][truth.fault == ""].all()
-    assert np.isnan(truth.extra["rul_h"]).all()
+    assert np.isnan(truth.extra["rul_h"][truth.fault == ""]).all()
+
+
+def remaining_h(ramps, fault: str, seconds: float = 240.0) -> list[float]:
+    truth = recorded(RunPlan(seconds, ramps, "work"))[0].truth
+    return truth.extra["rul_h"][rows_of(truth, fault)].tolist()
+
+
+def test_a_fault_that_grows_evenly_has_the_life_that_its_line_leaves():
+    hour = 1 / 3600
+    assert remaining_h({"T1": (0.4, 1.0)}, "pump_leak") == pytest.approx([180 * hour, 120 * hour, 60 * hour, 0.0])
+    assert remaining_h({"T1": (0.2, 0.8)}, "pump_leak") == pytest.approx(
+        [240 * hour, 180 * hour, 120 * hour, 60 * hour]
+    )
+    assert remaining_h({"T1": (0.0, 0.5)}, "pump_leak", 60.0) == pytest.approx([90 * hour])
+
+
+def test_there_is_no_remaining_life_of_a_fault_that_is_small_or_does_not_grow():
+    assert np.isnan(remaining_h({"T1": (0.06, 0.12)}, "pump_leak")).all()
+    assert np.isnan(remaining_h({"T1": (0.5, 0.5)}, "pump_leak")).all()
+    assert np.isnan(remaining_h({"T1": (0.8, 0.2)}, "pump_leak")).all()
+    assert remaining_h({"T1": (1.0, 1.0)}, "pump_leak") == [0.0] * 4
+    both = {"T1": (0.4, 1.0), "T2": (0.5, 0.5)}
+    assert np.isfinite(remaining_h(both, "pump_leak")).all()
+    assert np.isnan(remaining_h(both, "filter_clogging")).all()
 
 
 def test_a_run_of_severity_0_is_the_healthy_run_to_the_bit():
