@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gnn_service.cli.console import out, print_json, progress
+from gnn_service.cli.simulate_live import live_plan, stream
 
 if TYPE_CHECKING:
     from gnn_service.demo.corpus import CorpusPlan, Written
     from gnn_service.demo.run import Run, RunPlan
     from gnn_service.demo.sensor_faults import SensorFault
+    from gnn_service.demo.streams import Key
     from gnn_service.demo.systems import System
     from gnn_service.domain.recording import Recording
 
@@ -20,69 +22,94 @@ CORPUS = "corpus"
 LIVES = 100
 _RUN_ONLY = ("--hours", "--severity", "--state", "--sensor-fault", "--plot")
 _LIVES_ONLY = ("--kind", "--windows", "--minutes", "--workers", "--resume")
+_LIVE_ONLY = ("--speed", "--after", "--over", "--frames")
+_WRITTEN = ("--out", "--lives", "--plot", "--overwrite", "--json")
+_Out = Annotated[Path | None, typer.Option("--out", help="The folder to write; --live needs none.")]
+_Fault = Annotated[list[str] | None, typer.Option("--fault", help="A failure mode, e.g. E1; again for more.")]
+_Severity = Annotated[
+    str | None, typer.Option(help="Of the fault, from and to, e.g. 0:0.8; or one number.  [default: 0:1]")
+]
+_SensorFault = Annotated[
+    list[str] | None,
+    typer.Option("--sensor-fault", metavar="KIND[:SENSOR[:SEVERITY]]", help="A sensor that fails; again for more."),
+]
+_State = Annotated[str | None, typer.Option(help="Operating state throughout, e.g. idle; else those of a shift.")]
+_Rate = Annotated[float | None, typer.Option(help="Rows a second.  [default: every step of a run, 1 for lives]")]
+_Lives = Annotated[int | None, typer.Option(min=1, help="Write whole lives; so many.  [default: 100 for corpus]")]
 _Kind = Annotated[
     Literal["failure", "fleet", "cascade"] | None,
     typer.Option(help="Of lives: one failure; many with repairs; one lets another begin.  [default: failure]"),
 ]
+_Windows = Annotated[int | None, typer.Option(min=1, max=1000, help="Windows of each life.  [default: 24]")]
+_Workers = Annotated[int | None, typer.Option(min=1, max=256, help="Processes for lives.  [default: one a core]")]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what was simulated to --out before.")]
+_Live = Annotated[bool, typer.Option("--live", help="Frame by frame as JSON lines on stdout, until --hours or Ctrl-C.")]
+_Speed = Annotated[float | None, typer.Option(help="Of --live: times real time; inf without pauses.  [default: 1]")]
+_After = Annotated[float | None, typer.Option(help="Of --live: seconds until the faults begin.  [default: 0]")]
+_Over = Annotated[float | None, typer.Option(help="Of --live: seconds in which they grow.  [default: 0, at once]")]
+_Frames = Annotated[int | None, typer.Option(min=1, help="Of --live: end after so many frames.")]
 
 
 @app.command()
 def simulate(
     machine: Annotated[str, typer.Argument(help="excavator, moulding, cnc or robot; corpus: lives of all four.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="The folder to write.")],
-    hours: Annotated[float | None, typer.Option(help="How long to run.  [default: 1]")] = None,
-    fault: Annotated[list[str] | None, typer.Option("--fault", help="A failure mode, e.g. E1; again for more.")] = None,
-    severity: Annotated[
-        str | None, typer.Option(help="Of the fault, from and to, e.g. 0:0.8; or one number.  [default: 0:1]")
-    ] = None,
-    sensor_fault: Annotated[
-        list[str] | None,
-        typer.Option("--sensor-fault", metavar="KIND[:SENSOR[:SEVERITY]]", help="A sensor that fails; again for more."),
-    ] = None,
-    state: Annotated[
-        str | None, typer.Option(help="Operating state throughout, e.g. idle; else those of a shift.")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(help="Rows a second.  [default: every step of a run, 1 for lives]")
-    ] = None,
-    lives: Annotated[
-        int | None, typer.Option(min=1, help="Write whole lives; so many.  [default: 100 for corpus]")
-    ] = None,
+    out_dir: _Out = None,
+    hours: Annotated[float | None, typer.Option(help="How long to run.  [default: 1; endless with --live]")] = None,
+    fault: _Fault = None,
+    severity: _Severity = None,
+    sensor_fault: _SensorFault = None,
+    state: _State = None,
+    rate: _Rate = None,
+    lives: _Lives = None,
     kind: _Kind = None,
-    windows: Annotated[int | None, typer.Option(min=1, max=1000, help="Windows of each life.  [default: 24]")] = None,
+    windows: _Windows = None,
     minutes: Annotated[float | None, typer.Option(help="Length of a window.  [default: 10]")] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
     number: Annotated[int, typer.Option(min=0, help="Which machine of the fleet a run is of.")] = 0,
     file_format: Annotated[Literal["parquet", "csv"], typer.Option("--format", help="Of the tables.")] = "parquet",
     plot: Annotated[bool, typer.Option("--plot", help="Draw a cycle, the faults' signatures, the heat.")] = False,
-    workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Processes for lives.  [default: one a core]")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was simulated to --out before.")] = False,
+    workers: _Workers = None,
+    overwrite: _Overwrite = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with lives that were interrupted.")] = False,
+    live: _Live = False,
+    speed: _Speed = None,
+    after: _After = None,
+    over: _Over = None,
+    frames: _Frames = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON.")] = False,
 ) -> None:
     """Simulate a machine from its equations and write a recording, with the truth beside the readings.
 
     A run is one machine at work without a pause. With --lives, or for `corpus`, each recording is one life as
     windows of some minutes, a quarter of them with a whole test; a corpus mixes all kinds of lives. About 1 GB of
-    memory a process; finished lives are kept by --resume.
+    memory a process; finished lives are kept by --resume. With --live the machine runs in real or faster time.
     """
+    lives_only = dict(zip(_LIVES_ONLY, (kind, windows, minutes, workers, resume), strict=True))
+    live_only = dict(zip(_LIVE_ONLY, (speed, after, over, frames), strict=True))
+    if live:
+        written = dict(zip(_WRITTEN, (out_dir, lives, plot, overwrite, as_json), strict=True))
+        _refuse(written | lives_only, "is not for --live, which writes frames to stdout")
+        asked = live_plan(speed, after, over, hours, frames)
+        plan = _run_plan(machine, hours, fault, severity, sensor_fault, state, rate, seed, number)
+        stream(_system(machine), _key(seed, number), plan, asked)
+        return
+    _refuse(live_only, "is for --live")
+    folder = _required(out_dir)
     if machine == CORPUS or lives is not None:
         given = dict(zip(_RUN_ONLY, (hours, severity, state, sensor_fault, plot), strict=True))
         _refuse(given, "is for a run, not for lives")
-        if machine == CORPUS and fault:
-            raise typer.BadParameter("is for one machine, not for a corpus of all", param_hint="--fault")
-        plan = _corpus_plan(machine, lives, kind, windows, minutes, rate, fault, seed, file_format)
-        _write_lives(plan, out_dir, workers or os.cpu_count() or 1, overwrite, resume, as_json)
+        lapse = _corpus_plan(machine, lives, kind, windows, minutes, rate, fault, seed, file_format)
+        _write_lives(lapse, folder, workers or os.cpu_count() or 1, overwrite, resume, as_json)
         return
-    _refuse(
-        dict(zip(_LIVES_ONLY, (kind, windows, minutes, workers, resume), strict=True)), "is for lives: say --lives N"
-    )
-    _write_run(
-        _system(machine), _run_plan(machine, hours, fault, severity, sensor_fault, state, rate, seed, number),
-        out_dir, seed=seed, number=number, file_format=file_format, plot=plot, overwrite=overwrite, as_json=as_json,
-    )  # fmt: skip
+    _refuse(lives_only, "is for lives: say --lives N")
+    plan = _run_plan(machine, hours, fault, severity, sensor_fault, state, rate, seed, number)
+    _write_run(_system(machine), plan, folder, _key(seed, number), file_format, plot, overwrite, as_json)
+
+
+def _required(out_dir: Path | None) -> Path:
+    if out_dir is None:
+        raise typer.BadParameter("say which folder to write", param_hint="--out")
+    return out_dir
 
 
 def _refuse(given: dict[str, Any], why: str) -> None:
@@ -99,6 +126,12 @@ def _system(machine: str) -> "System":
         known = ", ".join(list_systems())
         raise UnknownMachineError(f"no simulated machine {machine!r}; there is: {known}; and {CORPUS} for all of them")
     return get_system(machine)
+
+
+def _key(seed: int, number: int) -> "Key":
+    from gnn_service.demo.streams import Key
+
+    return Key(seed, number)
 
 
 def parse_severity(given: str | None) -> tuple[float, float]:
@@ -163,9 +196,7 @@ def _write_run(
     system: "System",
     plan: "RunPlan",
     out_dir: Path,
-    *,
-    seed: int,
-    number: int,
+    key: "Key",
     file_format: Literal["parquet", "csv"],
     plot: bool,
     overwrite: bool,
@@ -176,18 +207,16 @@ def _write_run(
     from gnn_service.demo.pictures import draw_run
     from gnn_service.demo.plots import require_matplotlib
     from gnn_service.demo.run import check_size, simulate_run
-    from gnn_service.demo.streams import Key
     from gnn_service.recordings.folder import write_recording
 
     _claim(out_dir, overwrite=overwrite)
     check_size(system, plan)
     if plot:
         require_matplotlib()
-    key = Key(seed, number)
     with progress() as shown:
         task = shown.add_task("simulating, seconds", total=round(plan.seconds))
         run = simulate_run(system, key, plan, lambda seconds: shown.update(task, completed=round(seconds)))
-        recording, extras = run_recording(system, key, plan, run, machine_id=life_name(system.name, number))
+        recording, extras = run_recording(system, key, plan, run, machine_id=life_name(system.name, key.machine))
         shown.update(task, description="writing")
         drawn = (lambda folder: draw_run(system, plan, run, folder / "plots")) if plot else None
         write_recording(
@@ -267,6 +296,8 @@ def _corpus_plan(
     from gnn_service.demo.systems import list_systems
     from gnn_service.demo.thin import interval_steps
 
+    if machine == CORPUS and fault:
+        raise typer.BadParameter("is for one machine, not for a corpus of all", param_hint="--fault")
     names = tuple(list_systems()) if machine == CORPUS else (machine,)
     if minutes is not None and not 0 < minutes <= 1440:
         raise typer.BadParameter(f"must be above 0 and at most 1440, not {minutes:g}", param_hint="--minutes")

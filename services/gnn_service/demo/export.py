@@ -5,13 +5,13 @@ Simulated clocks start at the beginning of 2026 (UTC), and an operating hour is 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service import __version__
+from gnn_service.demo.live import EPOCH_S
 from gnn_service.demo.maintenance import Event
 from gnn_service.demo.plant import Array
 from gnn_service.demo.run import Run, RunPlan
@@ -22,7 +22,7 @@ from gnn_service.domain.machine import Machine, SensorRole
 from gnn_service.domain.recording import MICROSECONDS, Readings, Recording, Truth
 from gnn_service.recordings.extras import Extras, Table
 
-EPOCH_US = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * MICROSECONDS
+EPOCH_US = round(EPOCH_S) * MICROSECONDS
 LICENCE = "CC0-1.0"
 COLUMNS = {
     "root_cause": "component where it began",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gnn_service.demo.plant import Array
-from gnn_service.demo.sensor_faults import SensorFault, Stage, check_sensor_fault
+from gnn_service.demo.sensor_faults import SENSOR_FAULTS, SensorFault, Stage, check_sensor_fault
 from gnn_service.demo.sensors_noise import noise_of, resolution_of
 from gnn_service.demo.sensors_random import Bursts, Spikes
 from gnn_service.demo.streams import Key, Purpose
@@ -86,6 +86,15 @@ class _Channel:
         late = round(fault.size / interval_s) if fault.kind == "clock" else 0
         self._late = np.full(late, np.nan, dtype=np.float32)
         self._random: Bursts | Spikes | None = None
+
+    @property
+    def late(self) -> int:
+        """By how many rows its clock is late."""
+        return len(self._late)
+
+    def recall(self, past: Column) -> None:
+        """Know the readings (late,) before the fault began."""
+        self._late = past
 
     def apply(self, times: Array, column: Column) -> Column:
         """The column with the fault where it is active, and as it was elsewhere."""
@@ -167,17 +176,44 @@ _EFFECTS: Mapping[str, _Effect] = {
 }  # fmt: skip
 
 
+class _Past:
+    """The latest readings of every channel, as long as the latest clock is late: (rows, S, B), oldest first."""
+
+    def __init__(self, interval_s: float, sensors: int, machines: int) -> None:
+        rows = round(SENSOR_FAULTS["clock"].large / interval_s)
+        self._rows = np.full((rows, sensors, machines), np.nan, dtype=np.float32)
+
+    def keep(self, block: Column) -> None:
+        """Take over a block (n, S, B), and forget as many rows."""
+        self._rows = np.concatenate([self._rows[len(block) :], block[-len(self._rows) :]])
+
+    def of(self, row: int, machine: int, rows: int) -> Column:
+        """The newest readings of one channel, (rows,)."""
+        return np.asarray(self._rows[len(self._rows) - rows :, row, machine].copy())
+
+
 class FaultyChannels:
-    """All sensor faults of a batch, applied in place to blocks (n, S, B) at the three places where they arise."""
+    """All sensor faults of a batch, applied in place to blocks (n, S, B) at the three places where they arise.
+
+    ``remember`` keeps the past that a clock shows which begins to be late on the way; without it, a late clock must
+    be there from the first block on.
+    """
 
     def __init__(
-        self, machine: Machine, keys: Sequence[Key], faults: Sequence[Sequence[SensorFault]], interval_s: float
+        self,
+        machine: Machine,
+        keys: Sequence[Key],
+        faults: Sequence[Sequence[SensorFault]],
+        interval_s: float,
+        *,
+        remember: bool = False,
     ) -> None:
         self._machine, self._keys, self._interval_s = machine, keys, interval_s
         self._row = {sensor.id: row for row, sensor in enumerate(machine.sensors)}
         self._channels: list[tuple[int, int, _Channel]] = []
         self._swaps: list[tuple[int, SensorFault]] = []
         self._started = [0] * len(keys)
+        self._past = _Past(interval_s, len(machine.sensors), len(keys)) if remember else None
         for index, own in enumerate(faults):
             for fault in own:
                 self.start(index, fault)
@@ -191,6 +227,8 @@ class FaultyChannels:
             return
         row = self._row[fault.sensor]
         channel = _Channel(fault, self._machine, row, self._keys[machine], number, self._interval_s)
+        if self._past is not None:
+            channel.recall(self._past.of(row, machine, channel.late))
         self._channels.append((machine, row, channel))
 
     def replace(self, machine: int, sensor_id: str) -> None:
@@ -214,6 +252,8 @@ class FaultyChannels:
     def after_conversion(self, times: Array, block: Column) -> None:
         """What happens to the number: stuck, lost, exchanged, misread, late."""
         self._apply("after_conversion", times, block)
+        if self._past is not None:
+            self._past.keep(block)
         for machine, fault in self._swaps:
             active = np.flatnonzero((times >= fault.start_s) & (times < fault.end_s))
             one, other = self._row[fault.sensor], self._row[fault.partner or fault.sensor]

@@ -1,7 +1,9 @@
 """A simulated machine that runs: frame by frame, in real or faster time, with faults that start now."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,10 @@ from gnn_service.demo.sensor_faults import SensorFault, check_sensor_fault
 from gnn_service.demo.sensors import SensorBank
 from gnn_service.demo.streams import Purpose
 from gnn_service.demo.systems import System
-from gnn_service.demo.window import SLOT_S, WindowPlan
+from gnn_service.demo.window import RUN_IN_S, SLOT_S, STRETCH_STEPS, WindowPlan, after_run_in
 
+EPOCH_S = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+"""Simulated clocks start here."""
 RAMP_S = 1.0
 """While a fault grows, the plant is told of it so often."""
 
@@ -33,6 +37,25 @@ class LiveFrame:
     cycle: int
     severity: Mapping[str, float]
     sensor_faults: tuple[SensorFault, ...]
+
+
+def as_record(frame: LiveFrame, sensors: Sequence[str]) -> dict[str, Any]:
+    """A frame as a JSON object, with the truth beside the readings; a sensor without a sample is null.
+
+    ``ts`` is of the simulated clock, ``time_s`` counts from the start.
+    """
+    return {
+        "ts": datetime.fromtimestamp(EPOCH_S + frame.time_s, UTC).isoformat(timespec="milliseconds"),
+        "time_s": round(frame.time_s, 6),
+        "operating_state": frame.operating_state,
+        "phase": frame.phase,
+        "cycle": frame.cycle,
+        "readings": dict(zip(sensors, frame.values, strict=True)),
+        "truth": {
+            "severity": {mode: round(severity, 6) for mode, severity in frame.severity.items()},
+            "sensor_faults": [f"{fault.kind}:{fault.sensor}" for fault in frame.sensor_faults],
+        },
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +96,25 @@ class LiveMachine:
         setting: its parts, site and schedule; of one machine. The last state of the schedule goes on for ever.
         rate_hz: frames a second; None gives every step of the plant.
         noise: real sensors; False shows perfect values.
+        run_in_s: time that is simulated before the first frame: a past that a late clock can show.
     """
 
-    def __init__(self, system: System, setting: Setting, *, rate_hz: float | None = None, noise: bool = True) -> None:
+    def __init__(
+        self,
+        system: System,
+        setting: Setting,
+        *,
+        rate_hz: float | None = None,
+        noise: bool = True,
+        run_in_s: float = RUN_IN_S,
+    ) -> None:
         if setting.size != 1:
             raise InvalidInputError(f"a live simulation runs one machine, not {setting.size}", where="setting")
-        self._system, self._setting, self._noise = system, setting, noise
+        self._system, self._setting = system, setting
         self._step_s = system.plant.STEP_S
         self._stride = WindowPlan(1.0, rate_hz).stride(self._step_s)
-        self._plant = system.plant(setting)
+        schedule = after_run_in(setting.schedule, run_in_s, [0])
+        self._plant = system.plant(replace(setting, schedule=schedule))
         self._plant.set_parameters(setting.parameters)
         self._plant.settle()
         self._done, self._told_at = 0, -1
@@ -90,11 +123,21 @@ class LiveMachine:
         self._chains: dict[str, _Chain] = {}
         self._events: list[Event] = []
         self._faults: list[SensorFault] = []
-        self._bank = SensorBank(system.machine, setting.keys, self._step_s, stride=self._stride, noise=noise)
+        self._bank = SensorBank(
+            system.machine, setting.keys, self._step_s, stride=self._stride, start_s=-run_in_s, noise=noise,
+            remember=True,
+        )  # fmt: skip
+        self._first_cycle: int | None = None
+        self._run_in(round(run_in_s / self._step_s))
 
     @property
     def time_s(self) -> float:
         """Seconds since the start, of the next frame."""
+        return -(-self._done // self._stride) * self.interval_s
+
+    @property
+    def _now_s(self) -> float:
+        """Seconds since the start, of the plant's next step."""
         return self._done * self._step_s
 
     @property
@@ -105,7 +148,10 @@ class LiveMachine:
     @property
     def severity(self) -> dict[str, float]:
         """Severity of each mode that has begun, hidden where it is intermittent."""
-        return {mode: growth.at(self.time_s) for mode, growth in self._growth.items()}
+        return self._severity_at(self.time_s)
+
+    def _severity_at(self, time_s: float) -> dict[str, float]:
+        return {mode: growth.at(time_s) for mode, growth in self._growth.items()}
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -152,6 +198,8 @@ class LiveMachine:
             time_s = self.time_s
             frames = self._plant.advance(1)
             self._done += 1
+            if self._first_cycle is None:
+                self._first_cycle = int(frames.cycle[0, 0])
             times, values = self._bank.measure(frames.values)
             if len(times):
                 state, phase = int(frames.state[0, 0]), int(frames.phase[0, 0])
@@ -160,12 +208,12 @@ class LiveMachine:
                     values[0, :, 0],
                     self._system.plant.STATES[state],
                     self._system.plant.PHASES[phase],
-                    int(frames.cycle[0, 0]),
-                    {mode: growth.at(time_s) for mode, growth in self._growth.items()},
+                    int(frames.cycle[0, 0]) - self._first_cycle,
+                    self._severity_at(time_s),
                     tuple(self._faults),
                 )
 
-    async def frames(self, *, speed: float = 1.0, clock: Clock | None = None) -> AsyncIterator[LiveFrame]:
+    async def frames(self, *, speed: float = 1.0, clock: Clock | None = None) -> AsyncGenerator[LiveFrame, None]:
         """Frames without end: each when it is due, ``speed`` times faster than real time (inf: as fast as they come).
 
         A simulation that falls behind catches up without pauses; it gives way to others before every frame, so that
@@ -180,13 +228,20 @@ class LiveMachine:
             await clock.sleep(max(0.0, due - clock.monotonic()))
             yield self.next_frame()
 
+    def _run_in(self, steps: int) -> None:
+        """Work that nobody sees."""
+        while steps:
+            frames = self._plant.advance(min(STRETCH_STEPS, steps))
+            self._bank.measure(frames.values)
+            steps -= len(frames.cycle)
+
     def _grow(self) -> None:
         """Tell the plant of faults that grow, come and go; not more often than it makes a difference."""
-        slot = int(self.time_s / min(RAMP_S, SLOT_S))
+        slot = int(self._now_s / min(RAMP_S, SLOT_S))
         if not self._growth or slot == self._told_at:
             return
         self._told_at = slot
-        now = {mode_id: self._effective(mode_id, hidden) for mode_id, hidden in self.severity.items()}
+        now = {mode_id: self._effective(mode_id, hidden) for mode_id, hidden in self._severity_at(self._now_s).items()}
         if now != self._told:
             self._told = now
             severities = {mode: np.array([value]) for mode, value in now.items()}
@@ -200,8 +255,8 @@ class LiveMachine:
         if mode_id not in self._chains:
             number = self._system.modes.index(mode)
             stream = self._setting.keys[0].stream(Purpose.INTERMITTENT, number)
-            self._chains[mode_id] = _Chain(stream, slot=int(self.time_s / SLOT_S) - 1)
-        on = self._chains[mode_id].at(int(self.time_s / SLOT_S), hidden)
+            self._chains[mode_id] = _Chain(stream, slot=int(self._now_s / SLOT_S) - 1)
+        on = self._chains[mode_id].at(int(self._now_s / SLOT_S), hidden)
         return float(intermittent_level(hidden)) if on else 0.0
 
     def _note(self, kind: EventKind, mode: SimulatedMode, action: str, before: float, after: float) -> Event:

@@ -18,7 +18,7 @@ from gnn_service.demo.fleet import setting_of, shift_schedule
 from gnn_service.demo.lives import NO_PROGNOSIS
 from gnn_service.demo.modes import SimulatedMode, degrade
 from gnn_service.demo.observable import PhaseMeans, is_observable, strengths
-from gnn_service.demo.plant import Array, Plant, Schedule
+from gnn_service.demo.plant import Array, Plant, Schedule, Setting
 from gnn_service.demo.progression import intermittent_level, intermittent_states
 from gnn_service.demo.sensor_faults import SensorFault, check_sensor_fault
 from gnn_service.demo.sensors import SensorBank
@@ -121,6 +121,21 @@ def simulate_run(system: System, key: Key, plan: RunPlan, say: Callable[[float],
     return _Running(system, key, plan).run(say or _silent)
 
 
+def schedule_of_run(system: System, keys: Sequence[Key], state: str | None, seconds: float) -> Schedule:
+    """One operating state throughout, or those of a usual shift; InvalidInputError lists the states that there are."""
+    states = system.plant.STATES
+    if state is None:
+        return shift_schedule(system, keys, seconds)
+    if state not in states:
+        raise InvalidInputError(f"{system.name} has no {state!r}; it has: {', '.join(states)}", where="state")
+    return Schedule.constant([states.index(state)] * len(keys))
+
+
+def single_setting(system: System, key: Key, state: str | None, seconds: float) -> Setting:
+    """The machine of a run, healthy, at work in one operating state or those of a shift for so long."""
+    return setting_of(system, (key,), schedule_of_run(system, (key,), state, seconds))
+
+
 class _Running:
     """A run under way. Columns of the plant: the machine, its healthy twin, then each fault alone if there are more."""
 
@@ -133,7 +148,7 @@ class _Running:
         alone = list(self._ramps) if len(self._ramps) > 1 else []
         self._columns: list[int | None] = [None, None, *alone] if self._ramps else [None]
         keys = (key,) * len(self._columns)
-        schedule = after_run_in(self._schedule(keys), RUN_IN_S, range(len(keys)))
+        schedule = after_run_in(schedule_of_run(system, keys, plan.state, plan.seconds), RUN_IN_S, range(len(keys)))
         self._setting = setting_of(system, keys, schedule)
         self._plant: Plant = system.plant(self._setting)
         self._bank = SensorBank(system.machine, (key,), self._step_s, start_s=-RUN_IN_S, faults=[faults])
@@ -176,15 +191,6 @@ class _Running:
             self._bank.measure(frames.values[:, :, :1])
             self._first_cycle = frames.cycle[-1, :1]
             left -= len(frames.cycle)
-
-    def _schedule(self, keys: Sequence[Key]) -> Schedule:
-        states = self._system.plant.STATES
-        if self._plan.state is None:
-            return shift_schedule(self._system, keys, self._plan.seconds)
-        if self._plan.state not in states:
-            known = ", ".join(states)
-            raise InvalidInputError(f"{self._system.name} has no {self._plan.state!r}; it has: {known}", where="state")
-        return Schedule.constant([states.index(self._plan.state)] * len(keys))
 
     def _edges(self) -> list[int]:
         """Where sections begin, in steps, and the end; a section lasts a cycle at least, and a minute."""

@@ -79,6 +79,7 @@ class SensorBank:
         start_s: time of the first row, in seconds of the window; below 0 in a run-in.
         faults: sensor faults of each machine.
         noise: whether sensors are real; a perfect bank passes values on, and only applies sensor faults.
+        remember: keep a minute of readings, which a clock shows that begins to be late on the way.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class SensorBank:
         start_s: float = 0.0,
         faults: Sequence[Sequence[SensorFault]] = (),
         noise: bool = True,
+        remember: bool = False,
     ) -> None:
         self._sensors, self._step_s, self._stride = machine.sensors, step_s, stride
         self._start, self._row = round(start_s / step_s), 0
@@ -106,7 +108,7 @@ class SensorBank:
         self._low = np.array([s.range.low for s in machine.sensors], dtype=np.float32)[:, None]
         self._high = np.array([s.range.high for s in machine.sensors], dtype=np.float32)[:, None]
         self._missing = _Missing(keys, len(machine.sensors))
-        self._faulty = FaultyChannels(machine, keys, faults, step_s * stride)
+        self._faulty = FaultyChannels(machine, keys, faults, step_s * stride, remember=remember)
 
     def start(self, machine: int, fault: SensorFault) -> None:
         """Let a sensor of one machine fail; the fault says from when on."""

@@ -1,10 +1,12 @@
 import asyncio
+import json
 
 import numpy as np
+import orjson
 import pytest
 
 from gnn_service.core.errors import InvalidInputError
-from gnn_service.demo.live import LiveMachine
+from gnn_service.demo.live import LiveMachine, as_record
 from gnn_service.demo.sensor_faults import SensorFault
 from gnn_service.demo.window import WindowPlan, simulate_window
 from tests.support.tiny_plant import tiny_setting, tiny_system
@@ -38,7 +40,7 @@ class Clock:
 
 
 def test_a_live_machine_shows_what_a_window_of_it_would():
-    window = simulate_window(SYSTEM, tiny_setting(1), {}, WindowPlan(30.0, run_in_s=0.0))
+    window = simulate_window(SYSTEM, tiny_setting(1), {}, WindowPlan(30.0))
     assert np.array_equal(run(live(), 300), window.values[:, :, 0], equal_nan=True)
 
 
@@ -48,7 +50,23 @@ def test_frames_tell_time_phase_and_cycle():
     assert [frame.time_s for frame in frames] == pytest.approx([0.5 * index for index in range(40)])
     assert {frame.phase for frame in frames} == {"dig", "rest"}
     assert {frame.operating_state for frame in frames} == {"work"}
+    assert frames[0].cycle == 0
     assert frames[-1].cycle > 0
+
+
+def test_a_frame_as_a_record_is_json_with_the_truth_beside_the_readings():
+    machine = live()
+    machine.start_fault("T1", 0.4)
+    machine.start_sensor_fault(SensorFault("stuck", "pump.p_out"))
+    machine.next_frame()
+    frame = machine.next_frame()
+    record = json.loads(orjson.dumps(as_record(frame, SYSTEM.machine.sensor_ids), option=orjson.OPT_SERIALIZE_NUMPY))
+    assert list(record) == ["ts", "time_s", "operating_state", "phase", "cycle", "readings", "truth"]
+    assert (record["ts"], record["time_s"]) == ("2026-01-01T00:00:00.100+00:00", 0.1)
+    assert list(record["readings"]) == list(SYSTEM.machine.sensor_ids)
+    assert record["readings"]["tank.t_oil"] is None
+    assert record["readings"]["pump.p_out"] == pytest.approx(float(frame.values[PRESSURE]))
+    assert record["truth"] == {"severity": {"T1": 0.4}, "sensor_faults": ["stuck:pump.p_out"]}
 
 
 def test_a_fault_that_starts_now_shows_from_now_on_and_a_repair_takes_it_away():
@@ -100,6 +118,24 @@ def test_a_sensor_fails_from_now_on_until_it_is_replaced():
     sound.next_frame()
     assert np.array_equal(run(machine, 100), run(sound, 100), equal_nan=True)
     assert machine.next_frame().sensor_faults == ()
+
+
+@pytest.mark.parametrize(("sensor", "every"), [("pump.p_out", 1), ("tank.t_oil", 10)])
+def test_a_clock_that_is_late_from_now_on_shows_the_past_and_no_gap(sensor, every):
+    for before in (10, 900):
+        machine = live(noise=False)
+        run(machine, before)
+        machine.start_sensor_fault(SensorFault("clock", sensor, severity=0.5))
+        shown = run(machine, 400)[:, ROW[sensor]]
+        assert np.array_equal(np.isnan(shown), np.arange(before, before + 400) % every != 0)
+
+
+def test_a_clock_that_is_late_from_now_on_shows_what_was_so_long_ago():
+    machine, sound = live(noise=False), live(noise=False)
+    run(machine, 700)
+    fault = machine.start_sensor_fault(SensorFault("clock", "pump.p_out", severity=0.5))
+    first = 700 - round(fault.size * 10)
+    assert np.array_equal(run(machine, 400)[:, PRESSURE], run(sound, first + 400)[first:, PRESSURE])
 
 
 async def test_frames_come_in_real_time_or_faster():
