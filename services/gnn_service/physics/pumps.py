@@ -92,6 +92,12 @@ def suction_pressure(tank: Any, flow: Any, *, viscosity: Any, laminar: Any, turb
     return tank - laminar * viscosity * flow - turbulent * flow * flow
 
 
+def suction_limit(tank: Any, vapour: Any, *, viscosity: Any, laminar: Any, turbulent: Any) -> Any:
+    """Flow at which the inlet is down to the vapour pressure: ``suction_pressure`` solved for Q; more never passes."""
+    drag = laminar * viscosity
+    return 2.0 * (tank - vapour) / (drag + (drag * drag + 4.0 * turbulent * (tank - vapour)) ** 0.5)
+
+
 def fill_factor(inlet_absolute: Any, speed_ratio: Any, *, vapour: Any = 0.15e5, needed: Any = 0.55e5) -> Any:
     """Share of each chamber that fills: min(1, max(0.5, (p_abs - p_v) / (p_need (n / n_N)^2))).
 

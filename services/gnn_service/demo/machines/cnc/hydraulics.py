@@ -35,6 +35,7 @@ class Hydraulics:
         self.clamped = np.ones((2, size))
         self.t_release, self.t_clamp = np.zeros(size), np.zeros(size)
         self.pressure = np.zeros(size)
+        self._charged = np.zeros(size)
 
     def set_parameters(self, p: Parameters) -> None:
         """Take over the parameters of the unit, the clamps and the drawbar."""
@@ -45,13 +46,18 @@ class Hydraulics:
         self.grade: Walther = walther(self.p["viscosity_40"], self.p["viscosity_100"])
         self.reference = kinematic_viscosity(LEAK_TEMPERATURE_K, self.grade)
         self.exponent = self.p["polytropic_exponent"]
-        shell, charge = self.p["accumulator_volume"], self.p["charge"]
-        self.full = shell * (1.0 - (charge / self.p["relief"]) ** (1.0 / self.exponent))
-        self.charge = charge
+        charge = self.p["charge"]
+        self._anew, self._charged = charge != self._charged, charge
 
     def warm(self, oil_k: Array) -> None:
-        """Charge and viscosity at the oil's temperature (K), once a second."""
+        """Charge and viscosity at the oil's temperature (K), once a second; another charge leaves the pressure."""
         self.charge = charge_at(self.p["charge"], oil_k)
+        self.full = self.oil_at(self.p["relief"])
+        if self._anew.any():
+            held = self.oil_at(np.maximum(self.pressure, self.charge))
+            self.oil = np.where(self._anew, held, self.oil)
+            self.pressure = np.where(self._anew, self.gas_pressure(self.oil), self.pressure)
+            self._anew = np.zeros_like(self._anew)
         self.thinning = self.reference / kinematic_viscosity(oil_k, self.grade)
 
     def gas_pressure(self, oil: Array) -> Array:

@@ -17,6 +17,8 @@ RATED_FLOW = 300e-3 / 60.0
 """Flow at which the meter-out edge drops its nominal back pressure, m3/s."""
 REGENERATES = np.array([[-1.0], [1.0], [0.0]])
 """Sense of movement in which oil of the loaded side feeds the other one: boom down, stick in."""
+LINE_SHARE = 0.97
+"""Part of the line relief pressure that loads and soil reach: beyond it they give way before the valve opens."""
 SHARES = np.array([[[0.6], [0.4], [1.0]], [[0.4], [0.6], [0.0]]])
 """Part of each section's flow that comes from pump 1 and from pump 2."""
 
@@ -98,6 +100,7 @@ class Cylinders:
         self._margin, self._check = valve["margin"], valve["make_up_pressure"]
         ratio = (1.0 - self.rod_area / self.head_area) * self._seal / valve["spool_leakage"]
         self._sag = ratio / (1.0 + ratio)
+        self._line = LINE_SHARE * valve["line_relief"]
 
     @property
     def share(self) -> Array:
@@ -162,6 +165,8 @@ class Cylinders:
         self.place, self._velocity = place, velocity
         slide = abs(velocity) * wish.active
         self._slide = slide
+        swept = slide * np.minimum(inlet, outlet)
+        seal = np.where(wish.overrun, np.maximum(seal, -swept), seal)  # at a stop less passes the piston
         taken = np.where(wish.active, slide * inlet + seal, 0.0)
         left = np.where(wish.active, slide * outlet + seal, 0.0)
         fed_back = np.where(wish.sense == REGENERATES, np.minimum(taken, left), 0.0)
@@ -187,6 +192,10 @@ class Cylinders:
         leak = self._seal * thinning
         sinking = leak * (carried / self.rod_area - (1.0 - self._sag) * head / self.head_area)
         return head, rod, sinking
+
+    def held_within(self) -> tuple[Array, Array]:
+        """Forces (3, B) at which the line relief valves of shut spools would open: the least and the most, N."""
+        return -self._line * self.rod_area, self._line * (self.head_area - self._sag * self.rod_area)
 
     def drift(self, since: Array) -> Array:
         """Way (3, B) that the pistons have moved since they were at ``since``, m."""

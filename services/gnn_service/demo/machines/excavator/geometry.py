@@ -82,6 +82,16 @@ class Weights:
         second = third + stick * pose.cos[1]
         return np.stack((second + boom * pose.cos[0], -second, -third)) * pose.inverse_arm
 
+    def capacity(self, pose: Pose, most: Array, least: Array) -> Array:
+        """Payload (B,) that keeps every cylinder's force between ``least`` and ``most`` (3, B), kg; 0 at least."""
+        own = self.forces(pose, np.zeros_like(self._centre))
+        boom, stick, _ = self._linkage.lengths
+        third = self._centre * pose.cos[2]
+        second = third + stick * pose.cos[1]
+        each = GRAVITY * np.stack((second + boom * pose.cos[0], -second, -third)) * pose.inverse_arm
+        room = np.where(each > 0.0, most - own, own - least)
+        return np.asarray(np.maximum((room / np.maximum(abs(each), 1e-6)).min(axis=0), 0.0))
+
     def potential(self, pose: Pose, payload: Array) -> Array:
         """Potential energy (B,) of links and payload from the height of the boom's foot, J."""
         boom, stick, bucket = (GRAVITY * moment for moment in self._carried(payload))

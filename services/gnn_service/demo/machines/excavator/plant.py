@@ -228,8 +228,9 @@ class Excavator(Plant):
         command = self._pull_levers()
         pose = self._linkage.pose(cylinders.midway)
         lifted = self._load_bucket(pose)
-        soil = self._soil() * pose.inverse_arm
-        force = self._weights.forces(pose, self.payload) + soil
+        weight = self._weights.forces(pose, self.payload)
+        soil = self._soil(command, weight, pose)
+        force = weight + soil
         wish = cylinders.wish(command, force, back, setting, Running(self._supply.running, thinning))
         inertia = self._weights.inertia(pose, self.payload)
         largest = row[COLUMN["swing_by"]] * self._supply.running
@@ -274,14 +275,26 @@ class Excavator(Plant):
         goal = self._operator.row[COLUMN["load"]] * self._bucket_volume * self._fill
         before = self.payload
         self.payload = before + (goal - before) * self._payload_gain
+        heavy = self._operator.row[COLUMN["heavy"]] > 0.0
+        if heavy.any():  # what the cylinders cannot carry stays on the ground
+            least, most = self._cylinders.held_within()
+            carried = np.minimum(self.payload, self._weights.capacity(pose, most, least))
+            self.payload = np.where(heavy, carried, self.payload)
         height = self._weights.height(pose)
         between, self._height = 0.5 * (height + self._height), height
         return (before - self.payload) * (GRAVITY / self.STEP_S) * between
 
-    def _soil(self) -> Array:
-        """Torque (3, B) of the soil about the three joints against extension, N m."""
+    def _soil(self, command: Array, weight: Array, pose: Pose) -> Array:
+        """Force (3, B) of the soil on the cylinders against extension, N.
+
+        It resists what digs, and pushes nothing back; it breaks before it opens a line relief valve.
+        """
         hardness = self._operator.row[COLUMN["soil"]] * self._cut * (0.75 + 0.5 * self._fill)
-        return np.stack([hardness * part for part in self._dig])
+        digs = np.where(command >= 0.0, hardness, 0.0)
+        digs[0] = np.maximum(digs[1], digs[2])
+        soil = np.stack([part * torque for part, torque in zip(digs, self._dig, strict=True)]) * pose.inverse_arm
+        least, most = self._cylinders.held_within()
+        return np.asarray(np.clip(soil, np.minimum(least - weight, 0.0), np.maximum(most - weight, 0.0)))
 
     def _dig_on(self, wish: Wish, motion: Motion) -> None:
         """Fill the bucket with what was cut; the operator cuts thinner while the stick stalls."""

@@ -58,7 +58,6 @@ class Readings:
         self._shake = np.stack([parameters[f"{pump}.vibration"] for pump in PUMPS]) * 1e3
         self._wear = np.stack([parameters[f"{pump}.debris"] for pump in PUMPS])
         self._control = parameters["main_control_valve.control_pressure"]
-        self._lines = parameters["main_control_valve.line_relief"]
 
     def write(self, out: NDArray[np.float32], seen: Seen, supply: Supply, delivery: Delivery, oil: Oil) -> None:
         """Fill ``out`` (S, B)."""
@@ -97,8 +96,7 @@ class Readings:
         self._put(out, "swing_motor.speed", seen.turning * (60.0 / (2.0 * np.pi)))
 
     def _write_cylinders(self, out: NDArray[np.float32], seen: Seen) -> None:
-        head = (np.minimum(seen.motion.head, self._lines) + self._tank) * BAR
-        rod = (np.minimum(seen.motion.rod, self._lines) + self._tank) * BAR
+        head, rod = (seen.motion.head + self._tank) * BAR, (seen.motion.rod + self._tank) * BAR
         for index, name in enumerate(CYLINDERS):
             self._put(out, f"{name}.p_head", head[index])
             self._put(out, f"{name}.p_rod", rod[index])

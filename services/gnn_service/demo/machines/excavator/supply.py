@@ -86,6 +86,9 @@ class Supply:
         self._loss = loss * self.running
         self._squeeze = self.displacement * self.speed * self._dead / modulus
         self._shared = self._power * derating / (2.0 * np.pi * self._turning)
+        laminar, turbulent = self._suction
+        passed = pumps.suction_limit(self._tank, VAPOUR_PA, viscosity=viscosity, laminar=laminar, turbulent=turbulent)
+        self._fullest = passed / (self.displacement * self._turning)
 
     def _breathe(self) -> None:
         """Inlet pressure and filling at the intake of the step before."""
@@ -94,7 +97,7 @@ class Supply:
             self._tank, self.intake, viscosity=self._viscosity, laminar=laminar, turbulent=turbulent
         )
         fill = pumps.fill_factor(self.inlet, self._ratio, vapour=VAPOUR_PA, needed=NEEDED_PA)
-        self.fill = self.filling * fill
+        self.fill = np.minimum(self.filling * fill, self._fullest)  # cold oil cavitates before it passes faster
         self._unit = self.displacement * self._turning * self.fill
 
     def offer(self, load: Array, demand: Array, first: Array, setting: Array, nominal: Array) -> Offer:
