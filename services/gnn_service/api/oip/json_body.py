@@ -1,0 +1,216 @@
+"""JSON of requests: parsed with simdjson, its arrays of numbers straight into NumPy; every refusal names its place.
+
+The proxies that simdjson hands out point into its parser, which reads nothing new while one is alive: whoever uses
+`parsed` lets go of them before it returns, also when it raises.
+"""
+
+import threading
+from collections.abc import Iterator
+from math import prod
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import simdjson
+from numpy.typing import NDArray
+
+from gnn_service.api.oip.tensors import InputPlan
+from gnn_service.core.errors import InvalidInputError, MalformedBodyError
+
+KEEP_BYTES: Final = 1 << 20
+"""A parser keeps memory for the largest document it has read; larger ones get a parser of their own."""
+
+_SHOWN: Final = 60
+_KIND_OF_BUFFER: Final = {"f": "d", "i": "i", "u": "u"}
+_READ_AS: Final = {"f": np.dtype(np.float64), "i": np.dtype(np.int64), "u": np.dtype(np.uint64)}
+_ours = threading.local()
+
+
+def document(text: bytes) -> simdjson.Object:
+    """The JSON object that ``text`` is.
+
+    Raises:
+        MalformedBodyError: it is no JSON, or no object.
+        InvalidInputError: it is JSON that is not read here.
+    """
+    if not text:
+        raise MalformedBodyError("the body is empty; send a JSON object")
+    try:
+        found = _parser(len(text)).parse(text)
+    except (ValueError, RuntimeError, MemoryError) as error:  # UnicodeDecodeError is a ValueError
+        raise _unreadable(text, error) from None
+    if not isinstance(found, simdjson.Object):
+        raise MalformedBodyError("the body is JSON but no object; send {...}")
+    return found
+
+
+def fields(given: simdjson.Object, where: str) -> list[str]:
+    """The names of an object's members.
+
+    Raises:
+        InvalidInputError: a name stands there twice.
+    """
+    names = list(given)
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidInputError(f"has {shown(twice)} twice; send it once", where=where or None)
+    return names
+
+
+def objects(given: Any, where: str) -> Iterator[tuple[str, simdjson.Object]]:
+    """The objects of an array with their places."""
+    if not isinstance(given, simdjson.Array):
+        raise InvalidInputError("must be an array of objects", where=where)
+    for index, each in enumerate(given):
+        place = f"{where}[{index}]"
+        if not isinstance(each, simdjson.Object):
+            raise InvalidInputError(f"must be an object, not {shown(each)}", where=place)
+        yield place, each
+
+
+def numbers(given: Any, plan: InputPlan, shape: tuple[int, ...], where: str, *, flat: bool) -> NDArray[Any]:
+    """The array that ``data`` holds, flat in row-major order or nested as its shape.
+
+    Args:
+        given: what the JSON has there.
+        plan: the input that it is for.
+        shape: what its shape says, checked already.
+        where: the place of the data.
+        flat: nothing is nested here, that is known; else it is looked at.
+
+    Raises:
+        InvalidInputError: it is no array of such numbers, of another size, or one of them does not fit the type.
+    """
+    if not isinstance(given, simdjson.Array):
+        raise InvalidInputError("must be an array of numbers", where=where)
+    if plan.dtype.kind == "b":
+        read = _booleans(given, where)
+    else:
+        kind = plan.dtype.kind
+        try:
+            buffer = given.as_buffer(of_type=_KIND_OF_BUFFER[kind])  # type: ignore[arg-type]  # one of its three
+        except (TypeError, ValueError):
+            raise _odd_one(given.as_list(), plan, where) from None
+        read = np.frombuffer(buffer, _READ_AS[kind])
+    wanted = prod(shape)
+    if read.size != wanted:
+        raise InvalidInputError(f"has {read.size} numbers; the shape {list(shape)} takes {wanted}", where=where)
+    if not flat and not (_is_flat(given) or _is_nested(given, shape)):
+        raise InvalidInputError(f"must be flat, or nested as its shape {list(shape)} says", where=where)
+    return _fitted(read, plan, where).reshape(shape)
+
+
+def check_finite(array: NDArray[Any], where: str) -> None:
+    """Refuse NaN and infinity in a flat array.
+
+    Raises:
+        InvalidInputError: names the first one.
+    """
+    if not np.isfinite(array).all():
+        index = int(np.isfinite(array).argmin())
+        raise InvalidInputError(f"must be finite, not {array[index]}", where=f"{where}[{index}]")
+
+
+def shown(value: object) -> str:
+    """A value as an error quotes it."""
+    if isinstance(value, simdjson.Array | list):
+        return "an array"
+    if isinstance(value, simdjson.Object | dict):
+        return "an object"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
+
+
+def _parser(size: int) -> simdjson.Parser:
+    if size > KEEP_BYTES:
+        return simdjson.Parser()
+    parser: simdjson.Parser | None = getattr(_ours, "parser", None)
+    if parser is None:
+        parser = _ours.parser = simdjson.Parser()
+    return parser
+
+
+def _unreadable(text: bytes, error: Exception) -> InvalidInputError:
+    """Why simdjson did not read it, in orjson's words, which have the place."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError as syntax:
+        return MalformedBodyError(f"the body is no JSON: {syntax}")
+    reason = str(error).partition(":")[0]
+    return InvalidInputError(
+        f"the JSON has an integer beyond 64 bits, or is nested over 1024 deep ({reason}); "
+        "write large numbers with an exponent"
+    )
+
+
+def _booleans(given: simdjson.Array, where: str) -> NDArray[np.bool_]:
+    values = list(_leaves(given.as_list(), where))
+    for place, value in values:
+        if not isinstance(value, bool):
+            raise InvalidInputError(f"must be true or false, not {shown(value)}", where=place)
+    return np.array([value for _, value in values], np.bool_)
+
+
+def _fitted(read: NDArray[Any], plan: InputPlan, where: str) -> NDArray[Any]:
+    """The numbers in the input's own type. Raises InvalidInputError where one does not fit."""
+    if plan.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            array = read.astype(plan.dtype, copy=False)
+        if not np.isfinite(array).all():
+            index = int(np.isfinite(array).argmin())
+            raise InvalidInputError(f"{read[index]!s} is beyond {plan.datatype}", where=f"{where}[{index}]")
+        return array
+    if read.dtype == plan.dtype:
+        return read
+    limits = np.iinfo(plan.dtype)
+    outside = (read < limits.min) | (read > limits.max)
+    if outside.any():
+        index = int(outside.argmax())
+        raise InvalidInputError(f"{read[index]!s} is beyond {plan.datatype}", where=f"{where}[{index}]")
+    return read.astype(plan.dtype)
+
+
+def _odd_one(values: list[Any], plan: InputPlan, where: str) -> InvalidInputError:
+    """What is wrong with numbers that simdjson did not take; only for the wording."""
+    whole = plan.dtype.kind in "iu"
+    for place, value in _leaves(values, where):
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+            return InvalidInputError(
+                f"must be {'an integer' if whole else 'a number'}, not {shown(value)}", where=place
+            )
+        if whole and not np.iinfo(plan.dtype).min <= value <= np.iinfo(plan.dtype).max:
+            return InvalidInputError(f"{value} is beyond {plan.datatype}", where=place)
+    return InvalidInputError(f"must hold numbers that fit {plan.datatype}", where=where)
+
+
+def _leaves(values: list[Any], where: str) -> Iterator[tuple[str, Any]]:
+    """What stands in nested lists, with its place; not recursive, as documents may be deep."""
+    within = [(where, enumerate(values))]
+    while within:
+        place, rest = within[-1]
+        for index, value in rest:
+            if isinstance(value, list):
+                within.append((f"{place}[{index}]", enumerate(value)))
+                break
+            yield f"{place}[{index}]", value
+        else:
+            within.pop()
+
+
+def _is_flat(given: simdjson.Array) -> bool:
+    return not any(isinstance(each, simdjson.Array) for each in given)
+
+
+def _is_nested(given: simdjson.Array, shape: tuple[int, ...]) -> bool:
+    """Whether arrays stand in arrays as ``shape`` says; all their leaves are known to be numbers."""
+    arrays = sum(prod(shape[:depth]) for depth in range(len(shape)))
+    text: Any = given.mini  # bytes, whatever its type hints say
+    return _fits(given, shape) and text.count(b"[") == arrays
+
+
+def _fits(given: simdjson.Array, shape: tuple[int, ...]) -> bool:
+    if len(given) != shape[0]:
+        return False
+    return len(shape) == 1 or all(isinstance(each, simdjson.Array) and _fits(each, shape[1:]) for each in given)
