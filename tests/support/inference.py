@@ -35,6 +35,7 @@ class FakeRuntime:
 
     name = "fake"
     device = "cpu"
+    buckets: tuple[int, ...] | None = None
 
     def __init__(self) -> None:
         self.batches: list[list[float]] = []

@@ -107,6 +107,7 @@ class TorchRuntime:
 
     name = "torch"
     device = "cpu"
+    buckets = None
 
     def __init__(self, network: MachineNetwork) -> None:
         self._network = network

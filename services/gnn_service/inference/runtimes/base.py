@@ -38,6 +38,14 @@ class Runtime(Protocol):
         """Where it computes: ``cpu``, ``cuda:0`` ..."""
         ...
 
+    @property
+    def buckets(self) -> tuple[int, ...] | None:
+        """Batch sizes that it computes, rising; others are padded up to the next of them. None: any size, unpadded.
+
+        A warm-up has run everything when it has run each of these once.
+        """
+        ...
+
     def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """Compute a batch; blocks.
 

@@ -41,6 +41,7 @@ class OnnxRuntime:
     """
 
     name = "onnxruntime"
+    buckets = None
 
     def __init__(
         self, model: bytes | Path, device: str = "auto", threads: int = 1, memory_fraction: float = 0.8
