@@ -6,9 +6,11 @@ from dataclasses import asdict
 import typer
 from rich.table import Table
 
+from gnn_service.cli import bench_serve
 from gnn_service.cli.console import out, print_json, print_table, progress
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure this product against its own bounds.")
+app.command()(bench_serve.serve)
 
 
 @app.callback()
