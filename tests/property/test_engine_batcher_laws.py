@@ -29,7 +29,7 @@ class AnyTraffic(RuleBasedStateMachine):
     def arrive(self, nodes: int, priority: Priority) -> None:
         self.now += 1
         array = np.zeros((nodes, 1), np.float32)
-        request = Request({"x": array}, (array.shape,), priority, self.now, self.now + 9, self.loop.create_future())
+        request = Request({"x": array}, (array.shape,), priority, self.now, self.now + 9, loop=self.loop)
         bounded = sum(other.priority is not Priority.PROBE for other in self.waiting)
         admitted = self.batcher.put(request)
         assert admitted == (priority is Priority.PROBE or bounded < QUEUE_MAX)

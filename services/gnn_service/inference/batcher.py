@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
 from enum import IntEnum
-from itertools import islice
+from typing import Any
 
 from opentelemetry.trace import Link
 
@@ -28,38 +28,67 @@ class Priority(IntEnum):
     """The engine's own question whether it still works; the line's bound does not count it."""
 
 
-@dataclass(slots=True, eq=False)
-class Request:
-    """One item on its way. Times are seconds of the engine's clock."""
+class Request(asyncio.Future[Output]):
+    """One item on its way, and the future of its answer. Times are seconds of the engine's clock.
 
-    item: Item
-    signature: Signature
-    priority: Priority
-    arrived_at: float
-    deadline_at: float
-    answer: asyncio.Future[Output]
-    link: Link | None = None
-    ending: Ending | None = None
+    It ends exactly once: answered, failed or cancelled by whoever waits; ``on_end`` hears of it in that instant.
+    """
 
-    @property
-    def done(self) -> bool:
-        """Whether nobody waits any more: answered, failed, expired or cancelled."""
-        return self.answer.done()
+    __slots__ = ("_on_end", "arrived_at", "deadline_at", "ending", "item", "link", "priority", "signature", "waiting")
 
-    def resolve(self, output: Output) -> None:
-        """Hand over the answer, unless nobody waits for it."""
-        if not self.answer.done():
-            self.ending = Ending.ANSWERED
-            self.answer.set_result(output)
+    def __init__(
+        self,
+        item: Item,
+        signature: Signature,
+        priority: Priority,
+        arrived_at: float,
+        deadline_at: float,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        on_end: Callable[["Request"], object] | None = None,
+        link: Link | None = None,
+    ) -> None:
+        super().__init__(loop=loop)
+        self.item = item
+        self.signature = signature
+        self.priority = priority
+        self.arrived_at = arrived_at
+        self.deadline_at = deadline_at
+        self.link = link
+        self.ending: Ending | None = None
+        self.waiting = False
+        self._on_end = on_end
+
+    def resolve(self, output: Output) -> bool:
+        """Hand over the answer; False when nobody waits for it any more."""
+        if self.done():
+            return False
+        self.set_result(output)
+        self._ended(Ending.ANSWERED)
+        return True
 
     def fail(self, error: Exception, ending: Ending) -> None:
         """Hand over an error, unless nobody waits for it."""
-        if not self.answer.done():
-            self.ending = ending
-            self.answer.set_exception(error)
+        if not self.done():
+            self.set_exception(error)
+            self._ended(ending)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Give up waiting; nobody else notices. False when it had ended before."""
+        if not super().cancel(msg):
+            if not self.cancelled():
+                self.exception()  # it came in the same instant: nobody will read it
+            return False
+        self._ended(Ending.CANCELLED)
+        return True
+
+    def _ended(self, ending: Ending) -> None:
+        self.ending = ending
+        if self._on_end is not None:
+            self._on_end(self)
 
 
-Lane = OrderedDict[int, Request]
+Lane = OrderedDict[Request, None]
 Group = dict[Priority, Lane]
 
 
@@ -81,26 +110,39 @@ class Batcher:
         self._wait_s = wait_s
         self._queue_max = queue_max
         self._groups: dict[Signature, Group] = {}
-        self._waiting = dict.fromkeys(Priority, 0)
+        self._waiting = [0] * len(Priority)  # by priority
 
     def __len__(self) -> int:
-        return sum(self._waiting.values())
+        return sum(self._waiting)
 
     def put(self, request: Request) -> bool:
         """Let a request wait; False, and nothing changed, when the line is full."""
-        if request.priority is not Priority.PROBE and self._bounded() >= self._queue_max:
+        priority, waiting = request.priority, self._waiting
+        if priority is not Priority.PROBE and waiting[0] + waiting[1] >= self._queue_max:
             return False
-        lane = self._groups.setdefault(request.signature, {}).setdefault(request.priority, OrderedDict())
-        lane[id(request)] = request
-        self._waiting[request.priority] += 1
+        group = self._groups.get(request.signature)
+        if group is None:
+            group = self._groups[request.signature] = {}
+        lane = group.get(priority)
+        if lane is None:
+            lane = group[priority] = OrderedDict()
+        lane[request] = None
+        waiting[priority] += 1
+        request.waiting = True
         return True
 
     def discard(self, request: Request) -> None:
         """Forget a request that is waiting; one that is not is no error."""
-        lane = self._groups.get(request.signature, {}).get(request.priority, OrderedDict())
-        if lane.pop(id(request), None) is not None:
-            self._waiting[request.priority] -= 1
-            self._tidy(request.signature)
+        if not request.waiting:
+            return
+        request.waiting = False
+        del self._groups[request.signature][request.priority][request]
+        self._waiting[request.priority] -= 1
+        self._tidy(request.signature)
+
+    def waiting(self) -> list[Request]:
+        """Everybody who waits, in no order."""
+        return [request for group in self._groups.values() for lane in group.values() for request in lane]
 
     def give_way(self, priority: Priority) -> Request | None:
         """Take out the latest of the lowest-ranked requests below ``priority``, if there is one."""
@@ -108,7 +150,7 @@ class Batcher:
         if lowest >= priority:
             return None
         lanes = [group[lowest] for group in self._groups.values() if group.get(lowest)]
-        request = max((next(reversed(lane.values())) for lane in lanes), key=lambda last: last.arrived_at)
+        request = max((next(reversed(lane)) for lane in lanes), key=lambda last: last.arrived_at)
         self.discard(request)
         return request
 
@@ -122,29 +164,33 @@ class Batcher:
         if not self._groups:
             return []
         size = min(limit or self._batch_max, self._batch_max)
-        signature = self._next_group(now, size)
+        signature = self._next_group(now, size) if len(self._groups) > 1 else next(iter(self._groups))
         group = self._groups[signature]
         batch: list[Request] = []
-        for priority in sorted(group, reverse=True):
-            batch.extend(islice(group[priority].values(), size - len(batch)))
-        for request in batch:
-            self.discard(request)
+        for priority in sorted(group, reverse=True) if len(group) > 1 else tuple(group):
+            lane = group[priority]
+            count = min(len(lane), size - len(batch))
+            for _ in range(count):
+                request = lane.popitem(last=False)[0]
+                request.waiting = False
+                batch.append(request)
+            self._waiting[priority] -= count
+        self._tidy(signature)
         return batch
 
     def drain(self) -> list[Request]:
         """Everybody who waits, in order of arrival; nobody waits afterwards."""
-        requests = [request for group in self._groups.values() for lane in group.values() for request in lane.values()]
+        requests = self.waiting()
+        for request in requests:
+            request.waiting = False
         self._groups.clear()
-        self._waiting = dict.fromkeys(Priority, 0)
+        self._waiting = [0] * len(Priority)
         return sorted(requests, key=lambda request: request.arrived_at)
 
-    def _bounded(self) -> int:
-        return self._waiting[Priority.NORMAL] + self._waiting[Priority.BACKGROUND]
-
     def _next_group(self, now: float, size: int) -> Signature:
-        rank = max(priority for priority, count in self._waiting.items() if count)
+        rank = max(priority for priority in Priority if self._waiting[priority])
         lanes = {signature: group[rank] for signature, group in self._groups.items() if group.get(rank)}
-        arrived = {signature: next(iter(lane.values())).arrived_at for signature, lane in lanes.items()}
+        arrived = {signature: next(iter(lane)).arrived_at for signature, lane in lanes.items()}
         oldest = min(arrived, key=lambda signature: arrived[signature])
         if now - arrived[oldest] >= self._wait_s:
             return oldest

@@ -24,11 +24,12 @@ from gnn_service.core.errors import (
 )
 from gnn_service.inference.batcher import Batcher, Priority, Request
 from gnn_service.inference.canary import Canary
-from gnn_service.inference.execution import BatchRunner, expire
+from gnn_service.inference.deadlines import Deadlines
+from gnn_service.inference.execution import BatchRunner, ModelWorker
 from gnn_service.inference.runtimes.base import Item, Output, Runtime
 from gnn_service.inference.stats import Counters, Ending, EngineHealth, EngineStats, Readiness, WorkerState
 from gnn_service.inference.supervision import Supervisor
-from gnn_service.inference.worker import Worker, WorkerLostError
+from gnn_service.inference.worker import WorkerLostError
 from gnn_service.observability import tracing
 
 _RETRY_S: Final = 1.0
@@ -80,7 +81,9 @@ class Engine:
         self._runner = BatchRunner(
             self._canary, settings.batch_max, settings.heartbeat_timeout_s, self._clock, self._breaker, self._counters
         )
+        self._deadlines = Deadlines(self._clock, self._live)
         self._wake = asyncio.Event()
+        self._sleeping = True
         self._idle = asyncio.Event()
         self._idle.set()
         self._supervisor = Supervisor(
@@ -116,6 +119,7 @@ class Engine:
                     await self._idle.wait()
         finally:
             self._end_all(EngineStoppedError, "the service is stopping; try again later", Ending.STOPPED)
+            self._deadlines.close()
             if self._probe is not None:
                 await asyncio.wait({self._probe})
             await self._supervisor.stop()
@@ -151,9 +155,22 @@ class Engine:
             EngineStoppedError: the engine is not started, or is stopping.
         """
         if tracing.link_to_current() is None:
-            return await self._infer(item, timeout_s, priority)
+            return await self.submit(item, timeout_s=timeout_s, priority=priority)
         with tracing.span(tracing.SpanName.ENGINE_REQUEST):
-            return await self._infer(item, timeout_s, priority)
+            return await self.submit(item, timeout_s=timeout_s, priority=priority)
+
+    def submit(self, item: Item, *, timeout_s: float | None = None, priority: Priority = Priority.NORMAL) -> Request:
+        """`infer` without a task: the future of the answer, for callers who live from callbacks.
+
+        Arguments are as for `infer`. What is refused at the door raises here; what goes wrong later is the future's
+        exception, of the same kinds. ``cancel()`` on it is what cancelling `infer` is: it is not computed any more,
+        and nobody else notices. Either way it ends once and is counted once. In the event loop's thread only.
+        """
+        try:
+            return self._admit(item, timeout_s, priority)
+        except GnnServiceError as refusal:
+            self._count(_AT_THE_DOOR[type(refusal)], priority)
+            raise
 
     async def check_ready(self, *, timeout_s: float | None = None) -> Readiness:
         """Send the canary through the whole path and compare its answer; concurrent askers share one run.
@@ -205,28 +222,6 @@ class Engine:
 
     # ---- one request ----
 
-    async def _infer(self, item: Item, timeout_s: float | None, priority: Priority) -> Output:
-        try:
-            request = self._admit(item, timeout_s, priority)
-        except GnnServiceError as refusal:
-            self._count(_AT_THE_DOOR[type(refusal)], priority)
-            raise
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(request.deadline_at - request.arrived_at, self._expire, request)
-        try:
-            return await request.answer
-        except asyncio.CancelledError:
-            request.ending = Ending.CANCELLED
-            if request.answer.done() and not request.answer.cancelled():
-                request.answer.exception()  # the answer came in the same instant; nobody will read it
-            raise
-        finally:
-            timer.cancel()
-            self._batcher.discard(request)
-            self._count(request.ending, priority)
-            if request.ending is Ending.ANSWERED and priority is not Priority.PROBE:
-                self._counters.total_s.observe(self._clock.monotonic() - request.arrived_at)
-
     def _admit(self, item: Item, timeout_s: float | None, priority: Priority) -> Request:
         arrived = self._clock.monotonic()
         self._supervisor.check_open()
@@ -236,14 +231,19 @@ class Engine:
             raise DeadlineExceededError(f"the deadline had passed on arrival: {limit_s:g} s were left")
         if self._breaker.state is BreakerState.OPEN:
             self._breaker.acquire().release()  # raises, with the time that is left, unless that has just passed
-        answer: asyncio.Future[Output] = asyncio.get_running_loop().create_future()
         link = tracing.link_to_current()
-        request = Request(item, signature, priority, arrived, arrived + limit_s, answer, link)
+        loop = asyncio.get_running_loop()
+        request = Request(
+            item, signature, priority, arrived, arrived + limit_s, loop=loop, on_end=self._ended, link=link
+        )
         if not self._batcher.put(request):
             self._make_place(priority)
             self._batcher.put(request)
+        self._deadlines.watch(request)
         self._idle.clear()
-        self._wake.set()
+        if self._sleeping:
+            self._sleeping = False
+            self._wake.set()
         return request
 
     def _make_place(self, priority: Priority) -> None:
@@ -259,21 +259,25 @@ class Engine:
             raise OverloadedError(detail, retry_after_s=retry_s)
         last.fail(OverloadedError(detail, retry_after_s=retry_s), Ending.OVERLOADED)
 
-    def _expire(self, request: Request) -> None:
+    def _ended(self, request: Request) -> None:
         self._batcher.discard(request)
-        expire(request)
+        if request.ending is not None and request.priority is not Priority.PROBE:
+            self._counters.ended[request.ending] += 1
 
-    def _count(self, ending: Ending | None, priority: Priority) -> None:
-        if ending is not None and priority is not Priority.PROBE:
+    def _live(self) -> list[Request]:
+        return [*self._batcher.waiting(), *self._runner.in_flight]
+
+    def _count(self, ending: Ending, priority: Priority) -> None:
+        if priority is not Priority.PROBE:
             self._counters.ended[ending] += 1
 
     def _in_flight(self) -> int:
-        return sum(not request.done for request in self._runner.in_flight)
+        return sum(not request.done() for request in self._runner.in_flight)
 
     async def _ask_canary(self, timeout_s: float) -> Readiness:
         began = self._clock.monotonic()
         try:
-            output = await self._infer(self._canary.item, timeout_s, Priority.PROBE)
+            output = await self.submit(self._canary.item, timeout_s=timeout_s, priority=Priority.PROBE)
         except GnnServiceError as error:
             reason: str | None = str(error)
         else:
@@ -282,7 +286,7 @@ class Engine:
 
     # ---- the batches ----
 
-    async def _serve(self, worker: Worker) -> None:
+    async def _serve(self, worker: ModelWorker) -> None:
         """Take batch after batch through this worker, until it is lost."""
         while True:
             if worker.exited:
@@ -293,6 +297,7 @@ class Engine:
             if batch:
                 await self._runner.execute(worker, batch)
             else:
+                self._sleeping = True
                 self._idle.set()
                 self._wake.clear()
                 await self._wake.wait()

@@ -1,20 +1,19 @@
 """Takes one batch through the model: who still waits, halves around a poisonous item, memory, and the breaker."""
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-import numpy as np
-
 from gnn_service.core.breaker import CircuitBreaker
 from gnn_service.core.clock import Clock
-from gnn_service.core.errors import BreakerOpenError, DeadlineExceededError, EngineFailedError, OverloadedError
-from gnn_service.inference.batcher import Request
+from gnn_service.core.errors import BreakerOpenError, EngineFailedError, OverloadedError
+from gnn_service.inference.batcher import Priority, Request
 from gnn_service.inference.canary import Canary
-from gnn_service.inference.runtimes.base import Item, MemoryAware, Output, Runtime
+from gnn_service.inference.deadlines import expire
+from gnn_service.inference.loaded import LoadedModel, Run
+from gnn_service.inference.runtimes.base import Item
 from gnn_service.inference.stats import Counters, Ending
 from gnn_service.inference.worker import JobFailedError, Worker, WorkerLostError, describe
 from gnn_service.observability import tracing
@@ -23,51 +22,9 @@ _MEMORY_RETRY_S: Final = 1.0
 REGROW_AFTER: Final = 32
 """Runs at a limit set by memory before twice as much is tried again."""
 
+ModelWorker = Worker[LoadedModel]
 _log = logging.getLogger(__name__)
 _SMOOTHING: Final = 0.1  # weight of the newest run in the running mean of seconds per item
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What one run of the model gave: an answer per item, None where its numbers are not finite."""
-
-    answers: list[Output | None]
-    seconds: float
-    memory_peak_bytes: int | None
-
-
-def run_model(runtime: Runtime, names: Sequence[str], items: Sequence[Item]) -> Run:
-    """Stack ``items``, run them, and take the answers apart. On the worker's thread.
-
-    Raises:
-        EngineFailedError: an output has not one row an item.
-        Exception: whatever the runtime raised.
-    """
-    if len(items) == 1:
-        batch = {name: items[0][name][np.newaxis] for name in names}  # a view: nothing to copy
-    else:
-        batch = {name: np.stack([item[name] for item in items]) for name in names}
-    began = time.perf_counter()
-    outputs = runtime.run(batch)
-    seconds = time.perf_counter() - began
-    sound = np.ones(len(items), dtype=bool)
-    for name, array in outputs.items():
-        if array.ndim == 0 or array.shape[0] != len(items):
-            raise EngineFailedError(f"output {name!r} has shape {array.shape} for a batch of {len(items)}")
-        if np.issubdtype(array.dtype, np.inexact):
-            sound &= np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
-    # Copies: a caller who keeps or changes its answer must not hold or touch its neighbours'.
-    answers: list[Output | None] = [
-        {name: array[row, ...].copy() for name, array in outputs.items()} if sound[row] else None
-        for row in range(len(items))
-    ]
-    return Run(answers, seconds, runtime.memory_peak_bytes if isinstance(runtime, MemoryAware) else None)
-
-
-def release_memory(runtime: Runtime) -> None:
-    """Have the runtime give cached memory back, where it can. On the worker's thread."""
-    if isinstance(runtime, MemoryAware):
-        runtime.release_memory()
 
 
 class Verdict(Enum):
@@ -114,7 +71,7 @@ class BatchRunner:
         self.seconds_per_item = 0.0
         self.in_flight: list[Request] = []
 
-    async def execute(self, worker: Worker, batch: list[Request]) -> None:
+    async def execute(self, worker: ModelWorker, batch: list[Request]) -> None:
         """Answer or fail each request of the batch; the cancelled and expired are not computed.
 
         Raises:
@@ -143,21 +100,20 @@ class BatchRunner:
         settle[verdict]()
         self.in_flight = []
 
-    async def run(self, worker: Worker, items: Sequence[Item], timeout_s: float | None = None) -> Run:
+    async def run(self, worker: ModelWorker, items: Sequence[Item], timeout_s: float | None = None) -> Run:
         """One run of the model, of ``timeout_s`` seconds at most; None takes the heartbeat's.
 
         Raises:
             JobFailedError: the model raised.
             WorkerLostError: the worker crashed or hung.
         """
-        names = self._canary.names
         limit_s = self._heartbeat_timeout_s if timeout_s is None else timeout_s
-        run = await worker.call(lambda runtime: run_model(runtime, names, items), limit_s)
+        run = await worker.call(lambda model: model.answer(items), limit_s)
         if run.memory_peak_bytes is not None:
             self._counters.memory_peak_bytes = run.memory_peak_bytes
         return run
 
-    async def canary_flaw(self, worker: Worker, timeout_s: float | None = None) -> str | None:
+    async def canary_flaw(self, worker: ModelWorker, timeout_s: float | None = None) -> str | None:
         """What is wrong with the model by the canary; None when it is right. ``timeout_s`` as for `run`.
 
         Raises:
@@ -169,7 +125,7 @@ class BatchRunner:
             return f"the canary failed: {failed.detail}"
         return self._canary.flaw(run.answers[0])
 
-    async def make_room(self, worker: Worker, size: int) -> None:
+    async def make_room(self, worker: ModelWorker, size: int) -> None:
         """Memory ran out on a batch of ``size``: free what is cached, and form smaller ones for a while.
 
         Raises:
@@ -179,23 +135,22 @@ class BatchRunner:
         self.limit = max(1, min(self.limit, size // 2))
         self._fitted = 0
         try:
-            await worker.call(release_memory, self._heartbeat_timeout_s)
+            await worker.call(LoadedModel.release_memory, self._heartbeat_timeout_s)
         except JobFailedError as failed:
             raise WorkerLostError(f"memory ran out and could not be released: {failed.detail}") from failed
 
-    async def _traced(self, worker: Worker, batch: list[Request]) -> Verdict:
+    async def _traced(self, worker: ModelWorker, batch: list[Request]) -> Verdict:
         now = self._clock.monotonic()
         self._counters.batches += 1
         self._counters.batch_size.observe(len(batch))
-        for request in batch:
-            self._counters.queue_s.observe(now - request.arrived_at)
+        self._counters.queue_s.observe_all([now - request.arrived_at for request in batch])
         links = [request.link for request in batch if request.link is not None]
         if not links:
             return await self._answer(worker, batch)
         with tracing.span(tracing.SpanName.ENGINE_BATCH, links=links, attributes={"batch.size": len(batch)}):
             return await self._answer(worker, batch)
 
-    async def _answer(self, worker: Worker, batch: list[Request]) -> Verdict:
+    async def _answer(self, worker: ModelWorker, batch: list[Request]) -> Verdict:
         parts = [batch]
         tally = _Tally()
         while parts:
@@ -218,7 +173,7 @@ class BatchRunner:
         return Verdict.UNKNOWN
 
     async def _to_retry(
-        self, worker: Worker, part: list[Request], failed: JobFailedError, tally: "_Tally"
+        self, worker: ModelWorker, part: list[Request], failed: JobFailedError, tally: "_Tally"
     ) -> list[list[Request]]:
         """The parts to try instead of one that failed; none when its requests were answered with an error."""
         self._counters.runs += 1
@@ -236,7 +191,7 @@ class BatchRunner:
             _blame_model(request, failed)
         return []
 
-    async def _model_works(self, worker: Worker, tally: "_Tally") -> bool:
+    async def _model_works(self, worker: ModelWorker, tally: "_Tally") -> bool:
         """Whether the fault is with the items: somebody in the batch was answered, or the canary is, rightly."""
         if tally.answered:
             return True
@@ -252,6 +207,8 @@ class BatchRunner:
         self._counters.run_s.observe(run.seconds)
         self.seconds_per_item += _SMOOTHING * (run.seconds / len(part) - self.seconds_per_item)
         self._regrow(len(part))
+        now = self._clock.monotonic()
+        waited: list[float] = []
         for request, answer in zip(part, run.answers, strict=True):
             if answer is None:
                 tally.failed += 1
@@ -259,7 +216,9 @@ class BatchRunner:
                 request.fail(error, Ending.MODEL_FAILED)
             else:
                 tally.answered += 1
-                request.resolve(answer)
+                if request.resolve(answer) and request.priority is not Priority.PROBE:
+                    waited.append(now - request.arrived_at)
+        self._counters.total_s.observe_all(waited)
 
     def _regrow(self, size: int) -> None:
         """Dare larger batches again once enough of the present limit have fitted."""
@@ -275,7 +234,7 @@ class BatchRunner:
         for request in batch:
             if request.deadline_at <= now:
                 expire(request)
-        return [request for request in batch if not request.done]
+        return [request for request in batch if not request.done()]
 
 
 @dataclass(slots=True)
@@ -291,13 +250,6 @@ def _halves(part: list[Request]) -> list[list[Request]]:
     """The two halves, the first last, as it is taken from the end; none of a single request."""
     half = (len(part) + 1) // 2
     return [part[half:], part[:half]] if len(part) > 1 else []
-
-
-def expire(request: Request) -> None:
-    """Tell a request that its deadline has passed."""
-    limit_s = request.deadline_at - request.arrived_at
-    error = DeadlineExceededError(f"no answer within {limit_s:g} s; allow more time or send fewer requests at once")
-    request.fail(error, Ending.EXPIRED)
 
 
 def _shed(request: Request) -> None:

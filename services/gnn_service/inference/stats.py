@@ -1,7 +1,7 @@
 """What the engine counts about itself: plain data, read by whoever exports it."""
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -143,6 +143,13 @@ class HistogramCounter:
         """Count one value."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._total += value
+
+    def observe_all(self, values: Iterable[float]) -> None:
+        """Count many values."""
+        bounds, counts = self._bounds, self._counts
+        for value in values:
+            counts[bisect_left(bounds, value)] += 1
+            self._total += value
 
     def snapshot(self) -> Histogram:
         """What was counted so far."""

@@ -10,7 +10,8 @@ from gnn_service.core.clock import Clock
 from gnn_service.core.config import InferenceSettings
 from gnn_service.core.errors import EngineFailedError, EngineStoppedError, GnnServiceError
 from gnn_service.inference.canary import Canary
-from gnn_service.inference.execution import BatchRunner
+from gnn_service.inference.execution import BatchRunner, ModelWorker
+from gnn_service.inference.loaded import LoadedModel
 from gnn_service.inference.runtimes.base import Runtime
 from gnn_service.inference.stats import Counters, WorkerState
 from gnn_service.inference.worker import JobFailedError, Worker, WorkerLostError, describe
@@ -40,7 +41,7 @@ class Supervisor:
         canary: Canary,
         clock: Clock,
         counters: Counters,
-        serve: Callable[[Worker], Awaitable[None]],
+        serve: Callable[[ModelWorker], Awaitable[None]],
         on_loss: Callable[[str, float], None],
         on_exit: Callable[[], object],
         start_timeout_s: float,
@@ -56,10 +57,10 @@ class Supervisor:
         self._on_exit = on_exit
         self._start_timeout_s = start_timeout_s
         self.state = WorkerState.NEW
-        self.worker: Worker | None = None
+        self.worker: ModelWorker | None = None
         self.last_error: str | None = None
         self._task: asyncio.Task[None] | None = None
-        self._leaving: list[Worker] = []
+        self._leaving: list[ModelWorker] = []
         self._strikes = 0
         self._ready_at = 0.0
         self._retry_s = 1.0
@@ -120,7 +121,7 @@ class Supervisor:
         self._leaving.clear()
         self.state = WorkerState.STOPPED
 
-    async def _keep(self, worker: Worker) -> None:
+    async def _keep(self, worker: ModelWorker) -> None:
         while True:
             try:
                 await self._serve(worker)
@@ -134,7 +135,7 @@ class Supervisor:
             self._lose(worker, reason)
             worker = await self._restart()
 
-    def _lose(self, worker: Worker, reason: str) -> None:
+    def _lose(self, worker: ModelWorker, reason: str) -> None:
         _log.error("lost the model's worker: %s", reason)
         if self._clock.monotonic() - self._ready_at > self._settings.restart_backoff_max_s:
             self._strikes = 0
@@ -146,7 +147,7 @@ class Supervisor:
             self.state = WorkerState.RESTARTING
         self._on_loss(reason, self._retry_s)
 
-    async def _restart(self) -> Worker:
+    async def _restart(self) -> ModelWorker:
         while True:
             pause_s = self._pause_s()
             self._strikes += 1
@@ -169,8 +170,8 @@ class Supervisor:
         doubled = self._settings.restart_backoff_s * 2.0 ** min(self._strikes, 30)
         return min(self._settings.restart_backoff_max_s, doubled)
 
-    async def _bring_up(self) -> Worker:
-        worker = Worker(self._factory, self._on_exit)
+    async def _bring_up(self) -> ModelWorker:
+        worker = Worker(self._load, self._on_exit)
         try:
             async with asyncio.timeout(self._start_timeout_s):
                 await worker.built()
@@ -188,7 +189,7 @@ class Supervisor:
         self.state = WorkerState.READY
         return worker
 
-    async def _warm_up(self, worker: Worker) -> None:
+    async def _warm_up(self, worker: ModelWorker) -> None:
         """Run the canary in batches of every power of two up to the largest, then check its answer.
 
         Raises:
@@ -209,7 +210,10 @@ class Supervisor:
         if flaw is not None:
             raise EngineFailedError(f"{flaw}; the bundle does not fit this runtime, rebuild or replace it")
 
-    def _retire(self, worker: Worker) -> None:
+    def _load(self) -> LoadedModel:
+        return LoadedModel(self._factory(), self._canary.names, self._settings.batch_max)
+
+    def _retire(self, worker: ModelWorker) -> None:
         worker.retire()
         self._leaving.append(worker)
 

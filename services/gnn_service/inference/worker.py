@@ -13,9 +13,12 @@ from typing import Any, Final, Generic, TypeVar
 from gnn_service.core.errors import EngineFailedError, GnnServiceError
 from gnn_service.inference.runtimes.base import Runtime, RuntimeLostError
 
+R = TypeVar("R", bound=Runtime)
 T = TypeVar("T")
 _LATE_S: Final = 0.1
 """A timer that rings this much too late shows that the event loop itself stood still."""
+_EARLY_S: Final = 0.002
+"""Timers of some event loops ring up to a millisecond before their time."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,13 +46,17 @@ class _Raised:
     error: Exception
 
 
-@dataclass(frozen=True, slots=True)
-class _Job(Generic[T]):
-    function: Callable[[Runtime], T]
+@dataclass(slots=True, eq=False)
+class _Job(Generic[R, T]):
+    """``due_at``, on the event loop's clock, is when silence about it means a hang."""
+
+    function: Callable[[R], T]
     outcome: asyncio.Future[_Returned[T] | _Raised]
+    limit_s: float
+    due_at: float
 
 
-class Worker:
+class Worker(Generic[R]):
     """Starts its thread at once; await `built` before the first `call`. Belongs to the running event loop.
 
     A thread cannot be ended from outside: after `retire` it leaves when its present job returns. It is a daemon, so
@@ -60,12 +67,14 @@ class Worker:
         on_exit: called in the event loop when the thread has left, for whatever reason.
     """
 
-    def __init__(self, factory: Callable[[], Runtime], on_exit: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, factory: Callable[[], R], on_exit: Callable[[], object] = lambda: None) -> None:
         self._loop = asyncio.get_running_loop()
         self._factory = factory
         self._on_exit = on_exit
-        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
-        self._pending: set[asyncio.Future[Any]] = set()
+        self._jobs: queue.SimpleQueue[_Job[R, Any] | None] = queue.SimpleQueue()
+        self._pending: set[_Job[R, Any]] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = float("inf")
         self._built: asyncio.Future[None] = self._loop.create_future()
         self._exited = asyncio.Event()
         self._busy_since: float | None = None
@@ -95,7 +104,7 @@ class Worker:
         """
         await asyncio.shield(self._built)
 
-    async def call(self, function: Callable[[Runtime], T], timeout_s: float) -> T:
+    async def call(self, function: Callable[[R], T], timeout_s: float) -> T:
         """Run ``function`` on the thread, after the jobs before it.
 
         Raises:
@@ -104,15 +113,15 @@ class Worker:
         """
         if self._exited.is_set():
             raise self._lost()
-        job: _Job[T] = _Job(function, self._loop.create_future())
-        self._pending.add(job.outcome)
+        job: _Job[R, T] = _Job(function, self._loop.create_future(), timeout_s, self._loop.time() + timeout_s)
+        self._pending.add(job)
+        if job.due_at < self._alarm_at:
+            self._wind_up(job.due_at)
         self._jobs.put(job)
         try:
-            await self._heard_of(job.outcome, timeout_s)
-            outcome = job.outcome.result()
+            outcome = await job.outcome
         finally:
-            self._pending.discard(job.outcome)
-            job.outcome.cancel()
+            self._pending.discard(job)
         if isinstance(outcome, _Raised):
             raise JobFailedError(outcome.error) from outcome.error
         return outcome.value
@@ -122,6 +131,8 @@ class Worker:
         if not self._retired:
             self._retired = True
             self._jobs.put(None)
+            if not self._pending:
+                self._silence()
 
     async def join(self, timeout_s: float) -> bool:
         """Wait until the thread has left; False when it has not within ``timeout_s`` seconds."""
@@ -153,7 +164,7 @@ class Worker:
             _log.exception("closing the model's runtime failed")
         self._post(self._leave, lost)
 
-    def _work(self, runtime: Runtime) -> None:
+    def _work(self, runtime: R) -> None:
         while (job := self._jobs.get()) is not None:
             self._busy_since = time.monotonic()
             outcome: _Returned[Any] | _Raised
@@ -175,17 +186,35 @@ class Worker:
 
     # ---- in the event loop ----
 
-    async def _heard_of(self, outcome: asyncio.Future[Any], timeout_s: float) -> None:
-        """Wait for an outcome; WorkerLostError after ``timeout_s`` seconds in which the loop could have heard it.
+    def _wind_up(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = self._loop.call_at(at, self._ring)
+
+    def _silence(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self._alarm_at = float("inf")
+
+    def _ring(self) -> None:
+        """Tell the jobs that nothing was heard of in their time; the alarm stands until no job is left.
 
         A loop that stood still (a paused machine, a stopped process) hears its timer and the answer in the same turn:
-        a timer that rings late says nothing about the worker, so it is wound up again.
+        a timer that rings late says nothing about the worker, so the jobs get their time anew.
         """
-        while not outcome.done():
-            due = self._loop.time() + timeout_s
-            await asyncio.wait({outcome}, timeout=timeout_s)
-            if not outcome.done() and self._loop.time() - due < _LATE_S:
-                raise WorkerLostError(f"the model's worker hangs: no sign of life for {timeout_s:g} s")
+        now, late = self._loop.time(), self._loop.time() - self._alarm_at > _LATE_S
+        self._silence()
+        for job in self._pending:
+            if late:
+                job.due_at = now + job.limit_s
+            elif job.due_at <= now + _EARLY_S and not job.outcome.done():
+                lost = f"the model's worker hangs: no sign of life for {job.limit_s:g} s"
+                job.outcome.set_exception(WorkerLostError(lost))
+        waiting = [job.due_at for job in self._pending if not job.outcome.done()]
+        if waiting:
+            self._wind_up(min(waiting))
 
     def _announce(self, name: str, device: str) -> None:
         self.name, self.device = name, device
@@ -197,9 +226,10 @@ class Worker:
         if not self._built.done():
             self._built.set_exception(_load_error(error))
             self._built.exception()  # nobody may be waiting any more
-        for outcome in tuple(self._pending):
-            if not outcome.done():
-                outcome.set_exception(self._lost())
+        self._silence()
+        for job in tuple(self._pending):
+            if not job.outcome.done():
+                job.outcome.set_exception(self._lost())
         self._on_exit()
 
     def _lost(self) -> WorkerLostError:

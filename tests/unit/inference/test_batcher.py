@@ -15,7 +15,7 @@ def make():
     def request(at: float, nodes: int = 3, priority: Priority = Priority.NORMAL) -> Request:
         graph = item(at, nodes)
         signature = tuple(array.shape for array in graph.values())
-        return Request(graph, signature, priority, at, at + 30, loop.create_future())
+        return Request(graph, signature, priority, at, at + 30, loop=loop)
 
     yield request
     loop.close()

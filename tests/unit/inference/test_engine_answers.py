@@ -13,6 +13,7 @@ from gnn_service.core.errors import (
     OverloadedError,
 )
 from gnn_service.inference.batcher import Priority
+from gnn_service.inference.deadlines import expire
 from tests.support.inference import CANARY, Factory, SteppingClock, ended, engine, item, model_threads, score, until
 
 
@@ -157,7 +158,7 @@ async def test_a_request_in_the_model_is_told_at_its_deadline_and_its_neighbours
             factory.now.gate.clear()
             for request in subject._runner.in_flight:
                 if request.item["x"][0, 0] == 4:
-                    subject._expire(request)
+                    expire(request)
             with pytest.raises(DeadlineExceededError):
                 await hurried
         assert [score(answer) for answer in await asyncio.gather(*pair)] == [3, 4]
