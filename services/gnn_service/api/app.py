@@ -12,6 +12,8 @@ from starlette.middleware.cors import CORSMiddleware
 from gnn_service import __version__
 from gnn_service.api import openapi, problems
 from gnn_service.api.deps import DiagnoserFactory, State
+from gnn_service.api.hot import HotLane, HotRoute
+from gnn_service.api.hot_diagnose import HotDiagnose
 from gnn_service.api.middleware import REQUEST_ID, GuardCrash, LimitBody, LimitConnections, Observe
 from gnn_service.api.routes import about, diagnose, docs, health
 from gnn_service.core.config import Settings
@@ -62,6 +64,23 @@ def create_app(settings: Settings, *, diagnoser_factory: DiagnoserFactory | None
     problems.install(app)
     openapi.install(app)
     return app
+
+
+def hot_lane(settings: Settings, state: State) -> HotLane | None:
+    """The lane in front of the application that ``state`` is of; None where every request is to go through that.
+
+    Traced requests all do: the lane opens no spans.
+    """
+    if not settings.api.hot_lane_enabled or settings.observability.tracing_enabled:
+        return None
+    metrics = state["metrics"]
+    diagnose_hot = HotDiagnose(state["diagnoser"], metrics, settings.inference.request_timeout_s)
+    return HotLane(
+        {"/v1/diagnose": HotRoute("/v1/diagnose", diagnose_hot, metrics)},
+        body_max_bytes=settings.api.body_max_bytes,
+        body_timeout_s=settings.api.body_timeout_s,
+        browsers=bool(settings.api.cors_origins),
+    )
 
 
 def _lifespan(settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFactory) -> Lifespan:

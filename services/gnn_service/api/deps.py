@@ -174,23 +174,32 @@ class _JsonRequest(Request):
     _parsed: Any = None
 
     async def parse(self) -> None:
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        packed = self.headers.get("content-encoding", "identity").strip().lower()
-        if kind and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
-            raise HTTPException(415, f"{kind} is not read here; send Content-Type: application/json")
-        if packed != "identity":
-            raise HTTPException(415, f"Content-Encoding {packed} is not read here; send the JSON as it is")
-        body = await self.body()
-        if not body:
-            raise MalformedBodyError("the body is empty; send a JSON object")
-        try:
-            self._parsed = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            hint = "; send null where a sample is missing" if _NOT_A_NUMBER.match(error.doc, error.pos) else ""
-            raise MalformedBodyError(f"the body is no JSON: {error}{hint}") from error
-        if not kind:  # FastAPI takes a body without a type for bytes
+        check_json_headers(self.headers.get("content-type", ""), self.headers.get("content-encoding", "identity"))
+        self._parsed = parse_json(await self.body())
+        if not self.headers.get("content-type"):  # FastAPI takes a body without a type for bytes
             self.scope["headers"] = [*self.scope["headers"], (b"content-type", b"application/json")]
             del self._headers
 
     async def json(self) -> Any:
         return self._parsed
+
+
+def check_json_headers(content_type: str, content_encoding: str) -> None:
+    """HTTPException (415) where a body says that it is something other than plain JSON."""
+    kind = content_type.partition(";")[0].strip().lower()
+    packed = content_encoding.strip().lower()
+    if kind and kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise HTTPException(415, f"{kind} is not read here; send Content-Type: application/json")
+    if packed != "identity":
+        raise HTTPException(415, f"Content-Encoding {packed} is not read here; send the JSON as it is")
+
+
+def parse_json(body: bytes) -> Any:
+    """What the JSON of a body says. Raises MalformedBodyError where it is none."""
+    if not body:
+        raise MalformedBodyError("the body is empty; send a JSON object")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        hint = "; send null where a sample is missing" if _NOT_A_NUMBER.match(error.doc, error.pos) else ""
+        raise MalformedBodyError(f"the body is no JSON: {error}{hint}") from error

@@ -41,16 +41,19 @@ class UnionTag:
 
 def install(app: FastAPI) -> None:
     """Answer every error of this application with problem details."""
-    app.add_exception_handler(GnnServiceError, _on_own_error)
-    app.add_exception_handler(RequestValidationError, _on_validation_error)
-    app.add_exception_handler(HTTPException, _on_http_error)
+    for kind in (GnnServiceError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _on_error)
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
 
 
 def respond(scope: Scope, error: Exception) -> Response:
-    """The answer to an error that this product raised, or, for any other, to a failure of the service."""
+    """The answer to an error: one of this product's, of HTTP or of validation, else a failure of the service."""
     if isinstance(error, GnnServiceError):
         return _of_own_error(scope, error)
+    if isinstance(error, RequestValidationError):
+        return _of_validation_error(scope, error)
+    if isinstance(error, HTTPException):
+        return _of_http_error(scope, error)
     _log.error("request crashed", exc_info=error)
     return _answer(
         scope,
@@ -72,11 +75,20 @@ def place(location: Sequence[int | str]) -> str | None:
     return text or None
 
 
-async def _on_own_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, GnnServiceError)  # noqa: S101 - registered for this class
+async def _on_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, GnnServiceError):
+        tell(error)
+    return respond(request.scope, error)
+
+
+async def _on_client_gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)
+
+
+def tell(error: GnnServiceError) -> None:
+    """Log an error that is the service's own; the caller's are theirs."""
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning("request failed", code=error.code, detail=error.detail, where=error.where)
-    return _of_own_error(request.scope, error)
 
 
 def _of_own_error(scope: Scope, error: GnnServiceError) -> Response:
@@ -98,12 +110,11 @@ def _of_own_error(scope: Scope, error: GnnServiceError) -> Response:
     )
 
 
-async def _on_validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
+def _of_validation_error(scope: Scope, error: RequestValidationError) -> Response:
     found = [_field_problem(item) for item in error.errors()[:_SHOWN_ERRORS]]
     first = found[0]
     return _answer(
-        request.scope,
+        scope,
         code=InvalidInputError.code,
         title=InvalidInputError.title,
         status=InvalidInputError.status,
@@ -122,27 +133,22 @@ def _field_problem(error: Mapping[str, Any]) -> FieldProblem:
     return FieldProblem(where=place(error["loc"]), detail=detail)
 
 
-async def _on_http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+def _of_http_error(scope: Scope, error: HTTPException) -> Response:
     title = HTTPStatus(error.status_code).phrase
     detail = str(error.detail)
     if error.status_code == HTTPStatus.NOT_FOUND and detail == title:
-        detail = f"there is nothing at {request.url.path}; /docs lists what there is"
+        detail = f"there is nothing at {scope['path']}; /docs lists what there is"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and error.headers:
         allowed = {name.lower(): value for name, value in error.headers.items()}.get("allow", "other methods")
-        detail = f"{request.url.path} takes {allowed}, not {request.method}"
+        detail = f"{scope['path']} takes {allowed}, not {scope['method']}"
     return _answer(
-        request.scope,
+        scope,
         code=CODES.get(error.status_code, f"http-{error.status_code}"),
         title=title,
         status=error.status_code,
         detail=detail,
         headers=dict(error.headers or {}),
     )
-
-
-async def _on_client_gone(_: Request, __: Exception) -> Response:
-    return Response(status_code=CLIENT_GONE)
 
 
 def _answer(

@@ -92,14 +92,15 @@ async def running_service(settings: Settings, application: Any = None) -> AsyncI
 
     Raises ConfigurationError where the address cannot be had, and whatever opening the model raises.
     """
-    from gnn_service.api.app import create_app
+    from gnn_service.api.app import create_app, hot_lane
 
     listener = _listen(settings.api.host, settings.api.port)
     with contextlib.closing(listener):
         application = application or create_app(settings)
         # the lifespan is run here and not by uvicorn, which would turn its errors into a logged traceback
         async with application.router.lifespan_context(application) as state:
-            server = _Server(_server_config(_with_state(application, dict(state or {})), settings))
+            lane = hot_lane(settings, state) if state else None
+            server = _Server(_server_config(_with_state(application, dict(state or {})), settings, lane))
             task = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
             try:
                 await _started(server, task)
@@ -117,12 +118,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-def _server_config(application: Any, settings: Settings) -> uvicorn.Config:
+def _server_config(application: Any, settings: Settings, lane: Any) -> uvicorn.Config:
     from gnn_service.api.connection import bounded
 
     return uvicorn.Config(
         application,
-        http=bounded(settings.api.body_timeout_s, settings.api.connections_max),
+        http=bounded(settings.api.body_timeout_s, settings.api.connections_max, lane),
         ws="none",
         lifespan="off",
         log_config=None,

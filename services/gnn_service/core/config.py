@@ -219,6 +219,7 @@ class ApiSettings(SettingsGroup):
     connections_max: int = Field(1024, ge=1, le=65_536, description="Connections at once; more are refused.")
     keep_alive_s: int = Field(5, ge=1, le=3600, description="Seconds that an idle connection stays open.")
     docs_enabled: bool = Field(default=True, description="Serve the interactive API documentation.")
+    hot_lane_enabled: bool = Field(default=True, description="Answer the busiest routes next to the socket.")
     cors_origins: Origins = Field((), description="Web origins whose pages may call the API.")
     companion_url: HttpUrl | None = Field(None, description="Address of the demo's control, where one runs.")
     shutdown_timeout_s: float = Field(15.0, gt=0, le=600, description="Seconds for open requests on shutdown.")

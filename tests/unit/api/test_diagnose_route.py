@@ -208,7 +208,7 @@ async def test_reading_a_description_has_the_deadline_of_its_request(
 ):
     gate = threading.Event()
     monkeypatch.setattr(diagnose, "find_machine", lambda *_: gate.wait(20))
-    monkeypatch.setattr(diagnose, "_GRACE_S", 0.0)
+    monkeypatch.setattr(diagnose, "GRACE_S", 0.0)
     settings = load_settings(inference={"request_timeout_s": 0.2, "batch_wait_ms": 1})
     async with serving(settings) as http:
         answer = await http.post("/v1/diagnose", json=body)

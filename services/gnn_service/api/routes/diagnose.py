@@ -27,7 +27,8 @@ from gnn_service.observability import tracing
 
 router = APIRouter(prefix="/v1", tags=["diagnosis"], route_class=JsonRoute)
 _PROBLEMS = problem_responses(400, 404, 408, 413, 415, 422, 500, 503, 504)
-_GRACE_S = 1.0
+GRACE_S = 1.0
+"""Seconds beyond the engine's deadline for all that is around the engine."""
 
 
 @router.post("/diagnose", response_model=Diagnosis, responses=_PROBLEMS)
@@ -44,13 +45,10 @@ async def diagnose(
     """
     timeout_s = settings.inference.request_timeout_s
 
-    async def work() -> Diagnosis:
-        machine, (window,) = await asyncio.to_thread(_read, diagnoser, body.machine, {"window": body.window})
-        return await diagnoser.diagnose(machine, window, body.baseline, timeout_s=timeout_s)
-
     with tracing.span(tracing.SpanName.DIAGNOSE, attributes={"gnn.machine": _id_of(body.machine)}) as span:
         # the engine keeps the deadline; this one is behind it, for all that is around the engine
-        diagnosis = await answer_of(request, work(), timeout_s + _GRACE_S)
+        work = diagnose_window(diagnoser, body, timeout_s)
+        diagnosis = await answer_of(request, work, timeout_s + GRACE_S)
         span.set_attribute("gnn.state", diagnosis.state)
     metrics.diagnoses.labels(diagnosis.state).inc()
     return Response(diagnosis.model_dump_json(), media_type="application/json")
@@ -83,6 +81,12 @@ async def commission(
     metrics.commissions.inc()
     answer = Commissioning(machine=known_by, baseline=baseline)
     return Response(answer.model_dump_json(), media_type="application/json")
+
+
+async def diagnose_window(diagnoser: Diagnosing, body: DiagnoseBody, timeout_s: float) -> Diagnosis:
+    """The diagnosis that a body asks for; raises what makes it impossible."""
+    machine, (window,) = await asyncio.to_thread(_read, diagnoser, body.machine, {"window": body.window})
+    return await diagnoser.diagnose(machine, window, body.baseline, timeout_s=timeout_s)
 
 
 def _id_of(given: str | Machine) -> str:

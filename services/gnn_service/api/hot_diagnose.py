@@ -1,0 +1,64 @@
+"""`POST /v1/diagnose` in the hot lane: the same reading, the same diagnosis and the same errors as behind FastAPI."""
+
+import asyncio
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+
+from gnn_service.api.deps import Diagnosing, check_json_headers, parse_json
+from gnn_service.api.hot import Answer, Cancel, Done, HotRequest
+from gnn_service.api.routes.diagnose import GRACE_S, diagnose_window
+from gnn_service.api.schemas.diagnose import DiagnoseBody
+from gnn_service.core.errors import DeadlineExceededError
+from gnn_service.observability.metrics import Metrics
+
+
+class HotDiagnose:
+    """The handler of one application; each request is a task, as most of its work is done on other threads."""
+
+    def __init__(self, diagnoser: Diagnosing, metrics: Metrics, timeout_s: float) -> None:
+        self._diagnoser = diagnoser
+        self._diagnoses = metrics.diagnoses
+        self._timeout_s = timeout_s
+        self._tasks: set[asyncio.Task[Answer]] = set()
+
+    def __call__(self, request: HotRequest, done: Done) -> Cancel:
+        """Begin; see `hot.Handler`."""
+        task = asyncio.get_running_loop().create_task(self._answer(request))
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+
+        def finish(ended: asyncio.Task[Answer]) -> None:
+            self._tasks.discard(ended)
+            if ended.cancelled():
+                done(asyncio.CancelledError())
+            else:
+                done(ended.exception() or ended.result())
+
+        task.add_done_callback(finish)
+        return task.cancel
+
+    async def _answer(self, request: HotRequest) -> Answer:
+        limit_s = self._timeout_s + GRACE_S
+        try:
+            async with asyncio.timeout(limit_s):
+                body = await asyncio.to_thread(read_body, request)
+                diagnosis = await diagnose_window(self._diagnoser, body, self._timeout_s)
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"there was no answer within {limit_s:g} s; ask for less at once, or later"
+            ) from None
+        self._diagnoses.labels(diagnosis.state).inc()
+        return Answer(diagnosis.model_dump_json().encode())
+
+
+def read_body(request: HotRequest) -> DiagnoseBody:
+    """The body as FastAPI would read it; raises what it would raise."""
+    headers = request.headers
+    kind, packed = headers.get(b"content-type", b""), headers.get(b"content-encoding", b"identity")
+    check_json_headers(kind.decode("latin-1"), packed.decode("latin-1"))
+    parsed = parse_json(request.body)
+    try:
+        return DiagnoseBody.model_validate(parsed, from_attributes=True)
+    except ValidationError as error:
+        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
+        raise RequestValidationError(found) from error
