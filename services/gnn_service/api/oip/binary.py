@@ -3,8 +3,9 @@
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
 
+from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,61 +15,70 @@ from gnn_service.api.oip.tensors import InputPlan
 from gnn_service.core.errors import InvalidInputError, MalformedBodyError
 
 
-class Tail:
-    """What stands behind the JSON, taken from its front, tensor by tensor."""
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a tensor lies behind the JSON: ``count`` values from byte ``start`` on."""
 
-    __slots__ = ("_at", "_body")
+    plan: InputPlan
+    shape: tuple[int, ...]
+    where: str
+    start: int
+    count: int
 
-    def __init__(self, body: bytes, start: int) -> None:
-        self._body = body
-        self._at = start
-
-    def take(self, size: Any, plan: InputPlan, shape: tuple[int, ...], where: str) -> NDArray[Any]:
-        """The next tensor; no copy where the bytes lie aligned.
-
-        Args:
-            size: its ``binary_data_size``, as the JSON has it.
-            plan: the input that it is for.
-            shape: what its shape says, checked already.
-            where: the place of the input.
+    @classmethod
+    def of(cls, size: Any, plan: InputPlan, shape: tuple[int, ...], where: str, start: int) -> Self:
+        """The slot of a tensor, whose ``binary_data_size`` the JSON says to be ``size``.
 
         Raises:
-            InvalidInputError: the size is not that of such a tensor, or a value is not finite, or no BOOL.
-            MalformedBodyError: the body ends before it does.
+            InvalidInputError: that is not the size of such a tensor.
         """
-        wanted = prod(shape) * plan.dtype.itemsize
+        count = prod(shape)
+        wanted = count * plan.dtype.itemsize
         if type(size) is not int or size != wanted:
             raise InvalidInputError(
                 f"must be {wanted} bytes for {plan.datatype} of shape {list(shape)}, not {shown(size)}",
                 where=f"{where}.parameters.binary_data_size",
             )
-        left = len(self._body) - self._at
-        if size > left:
-            raise MalformedBodyError(f"the body ends {size - left} bytes before the tensor does", where=where)
-        stored = np.dtype(np.uint8) if plan.dtype.kind == "b" else plan.dtype
-        array = np.frombuffer(self._body, stored, prod(shape), self._at)
-        self._at += size
-        if not array.flags.aligned:  # the JSON before it has any length
-            array = array.copy()
-        if plan.dtype.kind == "b":
-            array = _booleans(array, where)
-        elif plan.dtype.kind == "f":
-            check_finite(array, f"{where}.data")
-        return array.reshape(shape)
+        return cls(plan, shape, where, start, count)
 
-    def check_used(self) -> None:
-        """Refuse a body that is longer than its tensors.
+    @property
+    def end(self) -> int:
+        """The byte behind it."""
+        return self.start + self.count * self.plan.dtype.itemsize
+
+    def take(self, body: bytes, behind: int) -> NDArray[Any]:
+        """The tensor from a body whose JSON ends at byte ``behind``; no copy where it lies aligned.
 
         Raises:
-            MalformedBodyError: bytes are left.
+            InvalidInputError: a value is not finite, or a BOOL neither 0 nor 1.
         """
-        if left := len(self._body) - self._at:
-            raise MalformedBodyError(f"{left} bytes are left behind the tensors; the sizes do not fit the body")
+        dtype = self.plan.dtype
+        array: NDArray[Any] = np.frombuffer(body, dtype, self.count, behind + self.start)
+        if not array.flags.aligned:  # the JSON before it has any length
+            array = array.copy()
+        if dtype.kind == "f":
+            check_finite(array, f"{self.where}.data")
+        elif dtype.kind == "b":
+            _check_booleans(array.view(np.uint8), f"{self.where}.data")
+        return array.reshape(self.shape)
 
 
-def _booleans(array: NDArray[np.uint8], where: str) -> NDArray[np.bool_]:
-    wrong = array > 1
+def check_length(slots: tuple[Slot, ...], length: int) -> None:
+    """Refuse what is shorter or longer than its tensors; ``length`` are the bytes behind the JSON.
+
+    Raises:
+        MalformedBodyError: bytes are missing, or left.
+    """
+    end = slots[-1].end if slots else 0
+    if length > end:
+        raise MalformedBodyError(f"{length - end} bytes are left behind the tensors; the sizes do not fit the body")
+    if length < end:
+        torn = next(slot for slot in slots if slot.end > length)
+        raise MalformedBodyError(f"the body ends {torn.end - length} bytes before the tensor does", where=torn.where)
+
+
+def _check_booleans(stored: NDArray[np.uint8], where: str) -> None:
+    wrong = stored > 1
     if wrong.any():
         index = int(wrong.argmax())
-        raise InvalidInputError(f"a BOOL is a byte of 0 or 1, not {array[index]}", where=f"{where}.data[{index}]")
-    return array.view(np.bool_)
+        raise InvalidInputError(f"a BOOL is a byte of 0 or 1, not {stored[index]}", where=f"{where}[{index}]")

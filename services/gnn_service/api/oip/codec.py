@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import orjson
 import simdjson
 from numpy.typing import NDArray
 
-from gnn_service.api.oip.binary import Tail
+from gnn_service.api.oip.binary import Slot, check_length
 from gnn_service.api.oip.json_body import document, fields, numbers, objects, shown
 from gnn_service.api.oip.tensors import (
     DATATYPES,
@@ -25,12 +26,16 @@ from gnn_service.core.errors import InvalidInputError, MalformedBodyError
 HEADER_LENGTH: Final = "inference-header-content-length"
 """The HTTP header with the bytes of JSON in a body that has binary tensors, in lower case."""
 
+_HEADS_MAX: Final = 64
+_HEAD_MAX_BYTES: Final = 4096
 _NOT_SERVED: Final = {
     "BYTES": "text is not a tensor that a graph of numbers takes",
     "BF16": "NumPy has no such type; send FP32",
 }
 _NO_PARAMETERS: Final[Mapping[str, Any]] = MappingProxyType({})
 _SHARED_MEMORY: Final = "shared_memory_region"
+
+_Tensor = Slot | NDArray[Any]
 
 
 def parse(body: bytes, header_length: int | None, model: TensorModelView) -> InferRequest:
@@ -84,8 +89,39 @@ def write(model: TensorModelView, request: InferRequest, answers: Arrays) -> tup
     return (b"".join((text, *tail)), len(text)) if tail else (text, None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What the JSON of a request says, checked against the model: tensors that are in it, and where the others lie."""
+
+    id: str | None
+    arrays: Arrays
+    slots: tuple[Slot, ...]
+    batch: int
+    outputs: tuple[RequestedOutput, ...]
+    timeout_s: float | None
+
+
 def _request(body: bytes, header_length: int | None, model: TensorModelView) -> InferRequest:
-    text = body if header_length is None else body[:header_length]
+    if header_length is None:
+        head = _head(body, model, binary=False)
+        return InferRequest(head.id, head.arrays, head.batch, head.outputs, head.timeout_s)
+    text = body[:header_length]
+    head = model.heads.get(text) or _remembered(text, model)
+    check_length(head.slots, len(body) - header_length)
+    arrays = {slot.plan.name: slot.take(body, header_length) for slot in head.slots}
+    return InferRequest(head.id, {**head.arrays, **arrays}, head.batch, head.outputs, head.timeout_s)
+
+
+def _remembered(text: bytes, model: TensorModelView) -> _Head:
+    head = _head(text, model, binary=True)
+    if not head.arrays and len(text) <= _HEAD_MAX_BYTES:
+        if len(model.heads) >= _HEADS_MAX:
+            model.heads.clear()
+        model.heads[text] = head
+    return head
+
+
+def _head(text: bytes, model: TensorModelView, *, binary: bool) -> _Head:
     given = document(text)
     names = fields(given, "")
     known_as = given["id"] if "id" in names else None
@@ -95,20 +131,25 @@ def _request(body: bytes, header_length: int | None, model: TensorModelView) -> 
     if "inputs" not in names:
         raise InvalidInputError(f"is missing; the model takes {', '.join(model.inputs)}", where="inputs")
     outputs = given["outputs"] if "outputs" in names else None
-    tail = None if header_length is None else Tail(body, header_length)
-    arrays = _inputs(given["inputs"], model, tail, text, extra=int(outputs is not None))
-    if tail is not None:
-        tail.check_used()
-    wanted = _outputs(outputs, model, binary=_switch(parameters, "binary_data_output", "parameters", default=False))
-    return InferRequest(known_as, arrays, _batch(arrays, model), wanted, _timeout_s(parameters))
-
-
-def _inputs(given: Any, model: TensorModelView, tail: Tail | None, text: bytes, *, extra: int) -> Arrays:
-    if not isinstance(given, simdjson.Array):
+    inputs = given["inputs"]
+    if not isinstance(inputs, simdjson.Array):
         raise InvalidInputError("must be an array of tensors", where="inputs")
     # each has one array for its shape and one for its data, where none has its data behind the JSON
-    flat = tail is None and _nothing_nested(text, arrays=1 + 2 * len(given) + extra)
-    arrays: dict[str, NDArray[Any]] = {}
+    flat = not binary and _nothing_nested(text, arrays=1 + 2 * len(inputs) + (outputs is not None))
+    tensors = _inputs(inputs, model, binary=binary, flat=flat)
+    return _Head(
+        known_as,
+        {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, Slot)},
+        tuple(tensor for tensor in tensors.values() if isinstance(tensor, Slot)),
+        _batch(tensors, model),
+        _outputs(outputs, model, binary=_switch(parameters, "binary_data_output", "parameters", default=False)),
+        _timeout_s(parameters),
+    )
+
+
+def _inputs(given: simdjson.Array, model: TensorModelView, *, binary: bool, flat: bool) -> dict[str, _Tensor]:
+    tensors: dict[str, _Tensor] = {}
+    start = 0
     for where, tensor in objects(given, "inputs"):
         names = fields(tensor, where)
         name = _text(tensor, names, "name", where)
@@ -116,44 +157,40 @@ def _inputs(given: Any, model: TensorModelView, tail: Tail | None, text: bytes, 
         if plan is None:
             known = ", ".join(model.inputs)
             raise InvalidInputError(f"the model has no input {shown(name)}; it takes {known}", where=f"{where}.name")
-        if name in arrays:
+        if name in tensors:
             raise InvalidInputError(f"input {name} is there twice; send it once", where=f"{where}.name")
         _check_datatype(_text(tensor, names, "datatype", where), plan, where)
         shape = _shape(tensor["shape"] if "shape" in names else None, plan, model, f"{where}.shape")
-        arrays[name] = _tensor(tensor, names, plan, shape, tail, where, flat=flat)
-    if len(arrays) != len(model.inputs):
-        missing = ", ".join(name for name in model.inputs if name not in arrays)
+        size = _binary_size(tensor, names, where, binary=binary)
+        if size is None:
+            tensors[name] = numbers(tensor["data"], plan, shape, f"{where}.data", flat=flat)
+        else:
+            slot = tensors[name] = Slot.of(size, plan, shape, where, start)
+            start = slot.end
+    if len(tensors) != len(model.inputs):
+        missing = ", ".join(name for name in model.inputs if name not in tensors)
         raise InvalidInputError(f"{missing} is missing", where="inputs")
-    return arrays
+    return tensors
 
 
-def _tensor(
-    tensor: simdjson.Object,
-    names: list[str],
-    plan: InputPlan,
-    shape: tuple[int, ...],
-    tail: Tail | None,
-    where: str,
-    *,
-    flat: bool,
-) -> NDArray[Any]:
+def _binary_size(tensor: simdjson.Object, names: list[str], where: str, *, binary: bool) -> Any:
+    """What a tensor's ``binary_data_size`` is said to be; None where it has its data in the JSON."""
     parameters = _parameters(tensor, names, f"{where}.parameters")
     if _SHARED_MEMORY in parameters:
         raise InvalidInputError("shared memory is not served; send the data", where=f"{where}.parameters")
-    if "binary_data_size" not in parameters:
-        if "data" not in names:
-            raise InvalidInputError("is missing; send data, or binary_data_size with the bytes", where=f"{where}.data")
-        return numbers(tensor["data"], plan, shape, f"{where}.data", flat=flat)
-    if "data" in names:
+    size = parameters.get("binary_data_size")
+    if size is None and "data" not in names:
+        raise InvalidInputError("is missing; send data, or binary_data_size and the bytes", where=f"{where}.data")
+    if size is not None and "data" in names:
         raise InvalidInputError("has data and binary_data_size; send one of them", where=where)
-    if tail is None:
+    if size is not None and not binary:
         raise MalformedBodyError(f"binary tensors need the header {HEADER_LENGTH}", where=where)
-    return tail.take(parameters["binary_data_size"], plan, shape, where)
+    return size
 
 
 def _outputs(given: Any, model: TensorModelView, *, binary: bool) -> tuple[RequestedOutput, ...]:
     if given is None or (isinstance(given, simdjson.Array) and not len(given)):
-        return tuple(RequestedOutput(name, binary) for name in model.outputs)
+        return model.all_outputs[binary]
     wanted: dict[str, RequestedOutput] = {}
     for where, output in objects(given, "outputs"):
         names = fields(output, where)
@@ -188,20 +225,20 @@ def _shape(given: Any, plan: InputPlan, model: TensorModelView, where: str) -> t
     return tuple(sizes)
 
 
-def _batch(arrays: Arrays, model: TensorModelView) -> int:
+def _batch(tensors: Mapping[str, _Tensor], model: TensorModelView) -> int:
     """Items in the request. Raises InvalidInputError where axes that belong together differ."""
     for tied in model.ties:
         first, axis = tied[0]
-        size = arrays[first].shape[axis]
+        size = tensors[first].shape[axis]
         for name, other in tied[1:]:
-            if arrays[name].shape[other] != size:
+            if tensors[name].shape[other] != size:
                 raise InvalidInputError(
-                    f"axis {other} of {name} is {arrays[name].shape[other]} and axis {axis} of {first} is {size}; "
+                    f"axis {other} of {name} is {tensors[name].shape[other]} and axis {axis} of {first} is {size}; "
                     "they must be the same",
                     where="inputs",
                 )
     first, _ = model.ties[0][0]
-    return int(arrays[first].shape[0])
+    return int(tensors[first].shape[0])
 
 
 def _check_datatype(given: str, plan: InputPlan, where: str) -> None:

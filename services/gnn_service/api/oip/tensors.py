@@ -1,7 +1,7 @@
 """What is exchanged: tensors by name and datatype, the view of a model that a request is read against, the request."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Self
 
@@ -54,6 +54,14 @@ class OutputPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestedOutput:
+    """An output that is wanted, and whether as bytes behind the JSON."""
+
+    name: str
+    binary: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TensorModelView:
     """A model as the protocol sees it.
 
@@ -68,6 +76,10 @@ class TensorModelView:
     ties: tuple[tuple[tuple[str, int], ...], ...]
     batch_max: int
     """Items in one request, at most."""
+    all_outputs: Mapping[bool, tuple[RequestedOutput, ...]]
+    """What is answered where nothing is asked for, by whether as bytes."""
+    heads: dict[bytes, Any] = field(default_factory=dict, compare=False, repr=False)
+    """JSON of binary requests that the codec has read before; clients send the same again and again."""
 
     @classmethod
     def of(
@@ -94,15 +106,8 @@ class TensorModelView:
             {spec.name: OutputPlan(spec.name, _NAMES[spec.dtype], _sizes(spec)) for spec in outputs},
             (batch, *(tuple(axes) for axes in tied.values() if len(axes) > 1)),
             batch_max,
+            {binary: tuple(RequestedOutput(spec.name, binary) for spec in outputs) for binary in (False, True)},
         )
-
-
-@dataclass(frozen=True, slots=True)
-class RequestedOutput:
-    """An output that is wanted, and whether as bytes behind the JSON."""
-
-    name: str
-    binary: bool
 
 
 @dataclass(frozen=True, slots=True)
