@@ -34,6 +34,8 @@ TRAVEL_EFFICIENCY = 0.85
 TRAVEL_LOAD_PA = 190e5
 CUT_RECOVERY, CUT_YIELD = 0.8, 2.5
 """How fast (1/s) an operator deepens his cut, and how fast he lifts the bucket when the work stalls."""
+REACTION_S = 0.1
+"""How long he does so at least, once it stalled."""
 EASES_FROM = 0.96
 """Share of the relief pressure from which the engine labours and the operator digs less deep."""
 SWEPT_SHARE = 0.52
@@ -103,6 +105,8 @@ class Excavator(Plant):
         self._back, self._height = np.full(size, 2e5), np.zeros(size)
         self._filter_drop, self.tank_volume = np.zeros(size), np.zeros(size)
         self._mark = np.zeros((3, size))
+        self._felt, self._reacts = np.zeros(size), np.zeros(size, dtype=np.int64)
+        self._reaction = max(round(REACTION_S / step), 1)
         self.set_parameters(setting.parameters)
         self._oil.tick(0.0)
         self._started = True
@@ -185,7 +189,7 @@ class Excavator(Plant):
         """What changes where machines have moved on to another row of their programs."""
         row = self._operator.row
         digging = machines[row[COLUMN["digging"], machines] > 0.0]
-        self._fill[digging], self._cut[digging] = 0.0, 1.0
+        self._fill[digging], self._cut[digging], self._reacts[digging] = 0.0, 1.0, 0
         holding = machines[row[COLUMN["phase"], machines] == HOLD]
         self._mark[:, holding] = self._cylinders.place[:, holding]
         self._swing.rest(machines[row[COLUMN["engine"], machines] == duty.OFF])
@@ -305,7 +309,10 @@ class Excavator(Plant):
         laboured = (self._supply.highest / self._nominal - EASES_FROM) / (1.0 - EASES_FROM)
         stalled = 1.0 - np.minimum(motion.granted[1], motion.granted[2])
         eased = np.minimum(np.maximum(np.maximum(laboured, stalled), 0.0), 1.0) * digging
-        change = CUT_RECOVERY * (1.0 - self._cut) - CUT_YIELD * eased
+        anew = (self._reacts == 0) | (eased > self._felt)
+        self._felt = np.where(anew, eased, self._felt)
+        self._reacts = np.where(anew, self._reaction, self._reacts) - 1
+        change = CUT_RECOVERY * (1.0 - self._cut) - CUT_YIELD * self._felt
         self._cut = np.minimum(np.maximum(self._cut + change * self.STEP_S, 0.15), 1.0)
 
     def _drive_tracks(self) -> Track:

@@ -14,6 +14,8 @@ from gnn_service.demo.plant import Array, Parameters
 
 RESPONSE_S = 0.2
 """How fast an operator corrects the swing speed."""
+CLOSE_RAD = 0.09
+"""Error of the swing angle that an operator leaves as it is."""
 BRAKE_SHARE = 0.92
 """Part of the brake torque that an operator counts on when he stops at the truck."""
 
@@ -74,14 +76,15 @@ class Swing:
         self.speed = self._momentum / self._root
         upper = self._drive * (self._relief[0] - back)
         lower = -self._drive * (self._relief[1] - back)
-        error = np.where(place == HELD, 0.0, place - self.angle)
+        error = np.where(place == HELD, 0.0, place - self.angle - (0.5 * self._step) * self.speed)
         brake = BRAKE_SHARE * np.minimum(upper, -lower) / total
         reach = np.sqrt(2.0 * brake * np.maximum(abs(error) - 0.01, 0.0))
-        aim = np.copysign(np.minimum(largest * self._fastest, reach), error)
-        aim = np.where(aim * self.speed < 0.0, 0.0, aim)
+        aim = np.copysign(np.minimum(largest * self._fastest, reach), error) * (abs(error) > CLOSE_RAD)
+        opposed = aim * self.speed < 0.0
+        aim = np.where(opposed, 0.0, aim)
         self.aim = aim / self._fastest
         target = self.speed + (aim - self.speed) * self._gain
-        target = np.where(abs(target) < 2e-3, aim, target)
+        target = np.where(opposed | (abs(target) < 2e-3), aim, target)
         sense = np.sign(np.where(self.speed == 0.0, target, self.speed))
         friction = self._friction * sense
         rate = total / self._step

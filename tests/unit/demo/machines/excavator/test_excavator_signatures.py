@@ -60,13 +60,12 @@ CASES = {
 }
 RECORDED: dict[str, dict[str, float]] = {
     "leak x16": {"oil": 71, "pressure": 220, "drain": 68, "shaft": 71},
-    "cooler 0.6": {"oil": 79, "drain": 5.4},
+    "cooler 0.6": {"oil": 79, "drain": 5.6},
     "cooler 0.5": {"oil": 89},
-    "cooler 0.4": {"oil": 99, "cycle": 18.3},
-    "spool 0.75": {"cycle": 17.0},
+    "cooler 0.4": {"oil": 99, "cycle": 18.2, "shaft": 70},
     "seal 3e-11": {"cycle": 17.4},
-    "hard": {"oil": 69, "drain": 5.9, "shaft": 71},
-    "hard, relief 300": {"oil": 70, "drain": 5.9, "shaft": 76},
+    "hard": {"oil": 69, "drain": 6.1, "shaft": 73},
+    "hard, relief 300": {"oil": 70, "drain": 6.1, "shaft": 77},
     "hard, relief 260": {"oil": 73, "drain": 4.8, "shaft": 77},
     "air -10": {"oil": 53},
     "air 40": {"oil": 78},
