@@ -134,9 +134,9 @@ async def test_ready_answers_through_the_engine_and_metrics_count_it(recording: 
         assert health["engine"]["runtime"]
         assert health["engine"]["worker"] == "ready"
         text = (await http.get("/metrics")).text
-    assert 'gnn_engine_windows_total{end="answered"} 1.0' in text
-    assert "gnn_engine_total_seconds_count 1.0" in text
-    batches = re.search(r"^gnn_engine_batch_windows_count (\S+)$", text, re.MULTILINE)
+    assert 'gnn_engine_windows_total{end="answered",model="bundle"} 1.0' in text
+    assert 'gnn_engine_total_seconds_count{model="bundle"} 1.0' in text
+    batches = re.search(r'^gnn_engine_batch_windows_count\{model="bundle"\} (\S+)$', text, re.MULTILINE)
     assert batches is not None
     assert float(batches[1]) >= 1
 

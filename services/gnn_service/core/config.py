@@ -31,6 +31,8 @@ from gnn_service.core.errors import ConfigurationError
 _DAY_S = 86_400
 _URL = re.compile(r"https?://(?!\S*@)[^\s/?#]+(/\S*)?")
 _ORIGIN = re.compile(r"\*|https?://(?!\S*@)[^\s/?#]+")
+_GRAPH = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})=(?P<path>.+)")
+_OWN_MODEL = "bundle"
 _POSTGRES = re.compile(r"postgres(ql)?://\S+")
 
 
@@ -62,6 +64,19 @@ def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _named(value: Any) -> Any:
+    """A table of names and paths as well as `name=path, name=path`."""
+    return [f"{name}={path}" for name, path in value.items()] if isinstance(value, dict) else _split(value)
+
+
+def _graphs(values: tuple[str, ...]) -> tuple[str, ...]:
+    found = [_GRAPH.fullmatch(value) for value in values]
+    names = [match["name"] for match in found if match is not None]
+    if len(names) < len(values) or len(set(names)) < len(names) or _OWN_MODEL in names:
+        raise ValueError
+    return values
+
+
 def _postgres_url(value: SecretStr) -> SecretStr:
     if _POSTGRES.fullmatch(value.get_secret_value()) is None:
         raise ValueError
@@ -74,6 +89,10 @@ HttpUrl = Annotated[str, AfterValidator(_http_url), Allowed("an http or https ad
 Origins = Annotated[
     tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_origins),
     Allowed("origins such as https://plant.example:8443, between commas, or *"),
+]  # fmt: skip
+Graphs = Annotated[
+    tuple[str, ...], NoDecode, BeforeValidator(_named), AfterValidator(_graphs),
+    Allowed("name=file.onnx, between commas; names of letters, digits and . _ -, each once and none of them bundle"),
 ]  # fmt: skip
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url), Allowed("a postgresql:// address")]
 
@@ -169,7 +188,13 @@ class InferenceSettings(SettingsGroup):
     heartbeat_timeout_s: float = Field(10.0, gt=0, le=600, description="Seconds of silence that mean a hung worker.")
     drain_timeout_s: float = Field(10.0, ge=0, le=600, description="Seconds for waiting requests on shutdown.")
     memory_fraction: float = Field(0.8, gt=0, le=1, description="Share of a GPU's memory to use; no effect on a CPU.")
+    tensor_models: Graphs = Field((), description="ONNX graphs to serve as they are through /v2, by name.")
     breaker: BreakerSettings = Field(default_factory=BreakerSettings, description="Pauses calls to a failing model.")
+
+    def graphs(self) -> dict[str, Path]:
+        """The files of `tensor_models` by their names."""
+        pairs = (value.split("=", 1) for value in self.tensor_models)
+        return {name: _expand(Path(path.strip())) for name, path in pairs}
 
     @model_validator(mode="after")
     def _times_and_sizes_fit(self) -> Self:

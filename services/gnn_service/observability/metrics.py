@@ -99,6 +99,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
+        self._engines: dict[str, Callable[[], EngineNumbers]] = {}
         requests = ("method", "route")
         self.http_requests = Counter(
             "gnn_http_requests", "HTTP requests answered.", (*requests, "status"), registry=self.registry
@@ -129,9 +130,11 @@ class Metrics:
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
 
-    def watch_engine(self, read: Callable[[], EngineNumbers]) -> None:
-        """Report what ``read`` returns each time the metrics are asked for."""
-        self.registry.register(_EngineCollector(read))
+    def watch_engine(self, read: Callable[[], EngineNumbers], model: str = "bundle") -> None:
+        """Report what ``read`` returns, under the name of its model, each time the metrics are asked for."""
+        if not self._engines:
+            self.registry.register(_EngineCollector(self._engines))
+        self._engines[model] = read
 
     def exposition(self) -> bytes:
         """The text format of Prometheus, `CONTENT_TYPE`."""
@@ -144,47 +147,67 @@ def method_label(method: str) -> str:
 
 
 class _EngineCollector(Collector):
-    def __init__(self, read: Callable[[], EngineNumbers]) -> None:
-        self._read = read
+    def __init__(self, engines: Mapping[str, Callable[[], EngineNumbers]]) -> None:
+        self._engines = engines
 
     def describe(self) -> list[Metric]:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        numbers = self._read()
-        yield GaugeMetricFamily("gnn_engine_ready", "1 while the engine takes batches.", value=float(numbers.ready))
-        yield GaugeMetricFamily("gnn_engine_waiting_windows", "Windows in the queue.", value=numbers.queue_depth)
-        yield GaugeMetricFamily("gnn_engine_in_flight_windows", "Windows in the model.", value=numbers.in_flight)
-        breaker = GaugeMetricFamily("gnn_engine_breaker_state", "1 for the breaker's state.", labels=["state"])
-        for state in BREAKER_STATES:
-            breaker.add_metric([state], float(numbers.breaker == state))
+        numbers = {model: read() for model, read in self._engines.items()}
+        for name, meaning, field in _GAUGES:
+            gauge = GaugeMetricFamily(f"gnn_engine_{name}", meaning, labels=["model"])
+            for model, each in numbers.items():
+                if (value := getattr(each, field)) is not None:
+                    gauge.add_metric([model], float(value))
+            yield gauge
+        breaker = GaugeMetricFamily("gnn_engine_breaker_state", "1 for the breaker's state.", labels=["model", "state"])
+        ends = CounterMetricFamily(
+            "gnn_engine_windows", "Windows, by how their request ended.", labels=["model", "end"]
+        )
+        for model, each in numbers.items():
+            for state in BREAKER_STATES:
+                breaker.add_metric([model, state], float(each.breaker == state))
+            for end, count in each.ended.items():
+                ends.add_metric([model, str(end)], count)
         yield breaker
-        ends = CounterMetricFamily("gnn_engine_windows", "Windows, by how their request ended.", labels=["end"])
-        for end, count in numbers.ended.items():
-            ends.add_metric([str(end)], count)
         yield ends
-        for name, meaning, count in (
-            ("runs", "Runs of the model for callers.", numbers.runs),
-            ("failed_runs", "Runs of the model that raised.", numbers.failed_runs),
-            ("memory_splits", "Batches halved for want of memory.", numbers.memory_splits),
-            ("restarts", "Restarts of the model's worker.", numbers.restarts),
-        ):
-            yield CounterMetricFamily(f"gnn_engine_{name}", meaning, value=count)
-        if numbers.memory_peak_bytes is not None:
-            peak = numbers.memory_peak_bytes
-            yield GaugeMetricFamily("gnn_engine_memory_peak_bytes", "Most memory that the model used.", value=peak)
-        for name, meaning, distribution in (
-            ("batch_windows", "Windows in a batch.", numbers.batch_size),
-            ("queue_seconds", "Seconds a window waits for its batch.", numbers.queue_s),
-            ("run_seconds", "Seconds a batch takes in the model.", numbers.run_s),
-            ("total_seconds", "Seconds from admission to answer.", numbers.total_s),
-        ):
-            yield _histogram(f"gnn_engine_{name}", meaning, distribution)
+        for name, meaning in _COUNTS:
+            counter = CounterMetricFamily(f"gnn_engine_{name}", meaning, labels=["model"])
+            for model, each in numbers.items():
+                counter.add_metric([model], getattr(each, name))
+            yield counter
+        for name, meaning, field in _DISTRIBUTIONS:
+            histogram = HistogramMetricFamily(f"gnn_engine_{name}", meaning, labels=["model"])
+            for model, each in numbers.items():
+                distribution = getattr(each, field)
+                histogram.add_metric([model], _buckets(distribution), distribution.total)
+            yield histogram
 
 
-def _histogram(name: str, documentation: str, distribution: Distribution) -> HistogramMetricFamily:
+_GAUGES = (
+    ("ready", "1 while the engine takes batches.", "ready"),
+    ("waiting_windows", "Windows in the queue.", "queue_depth"),
+    ("in_flight_windows", "Windows in the model.", "in_flight"),
+    ("memory_peak_bytes", "Most memory that the model used.", "memory_peak_bytes"),
+)
+_COUNTS = (
+    ("runs", "Runs of the model for callers."),
+    ("failed_runs", "Runs of the model that raised."),
+    ("memory_splits", "Batches halved for want of memory."),
+    ("restarts", "Restarts of the model's worker."),
+)
+_DISTRIBUTIONS = (
+    ("batch_windows", "Windows in a batch.", "batch_size"),
+    ("queue_seconds", "Seconds a window waits for its batch.", "queue_s"),
+    ("run_seconds", "Seconds a batch takes in the model.", "run_s"),
+    ("total_seconds", "Seconds from admission to answer.", "total_s"),
+)
+
+
+def _buckets(distribution: Distribution) -> list[tuple[str, int]]:
     buckets, running = [], 0
     for bound, count in zip((*distribution.bounds, float("inf")), distribution.counts, strict=True):
         running += count
         buckets.append(("+Inf" if bound == float("inf") else repr(float(bound)), running))
-    return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=distribution.total)
+    return buckets

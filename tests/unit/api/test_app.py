@@ -200,16 +200,16 @@ async def test_metrics_tell_what_the_engine_counts(http: httpx2.AsyncClient, dia
     for seconds in (0.0004, 0.004, 99.0):
         counters.queue_s.observe(seconds)
     text = (await http.get("/metrics")).text
-    assert 'gnn_engine_windows_total{end="answered"} 7.0' in text
-    assert 'gnn_engine_windows_total{end="worker_lost"} 0.0' in text
-    assert 'gnn_engine_queue_seconds_bucket{le="0.0005"} 1.0' in text
-    assert 'gnn_engine_queue_seconds_bucket{le="0.005"} 2.0' in text
-    assert 'gnn_engine_queue_seconds_bucket{le="30.0"} 2.0' in text
-    assert 'gnn_engine_queue_seconds_bucket{le="+Inf"} 3.0' in text
-    assert "gnn_engine_queue_seconds_sum 99.0044" in text
-    assert "gnn_engine_waiting_windows 3.0" in text
-    assert 'gnn_engine_breaker_state{state="closed"} 1.0' in text
-    assert "gnn_engine_ready 1.0" in text
+    assert 'gnn_engine_windows_total{end="answered",model="bundle"} 7.0' in text
+    assert 'gnn_engine_windows_total{end="worker_lost",model="bundle"} 0.0' in text
+    assert 'gnn_engine_queue_seconds_bucket{le="0.0005",model="bundle"} 1.0' in text
+    assert 'gnn_engine_queue_seconds_bucket{le="0.005",model="bundle"} 2.0' in text
+    assert 'gnn_engine_queue_seconds_bucket{le="30.0",model="bundle"} 2.0' in text
+    assert 'gnn_engine_queue_seconds_bucket{le="+Inf",model="bundle"} 3.0' in text
+    assert 'gnn_engine_queue_seconds_sum{model="bundle"} 99.0044' in text
+    assert 'gnn_engine_waiting_windows{model="bundle"} 3.0' in text
+    assert 'gnn_engine_breaker_state{model="bundle",state="closed"} 1.0' in text
+    assert 'gnn_engine_ready{model="bundle"} 1.0' in text
 
 
 async def test_metrics_can_be_switched_off(serving: Any):

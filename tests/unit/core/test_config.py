@@ -235,3 +235,18 @@ def test_checking_folders_creates_none(tmp_path):
     settings = load_settings(training={"runs_dir": tmp_path / "x" / "runs"}, database={"data_dir": tmp_path})
     settings.check_directories()
     assert not (tmp_path / "x").exists()
+
+
+def test_graphs_come_as_a_list_a_table_or_one_line(tmp_path, monkeypatch):
+    wanted = {"a": Path("x=1.onnx"), "b.2": Path("y.onnx")}
+    assert load_settings(inference={"tensor_models": ["a=x=1.onnx", "b.2=y.onnx"]}).inference.graphs() == wanted
+    assert load_settings(inference={"tensor_models": {"a": "x=1.onnx", "b.2": "y.onnx"}}).inference.graphs() == wanted
+    monkeypatch.setenv("GNN_INFERENCE__TENSOR_MODELS", "a=x=1.onnx, b.2=y.onnx")
+    assert load_settings().inference.graphs() == wanted
+    assert InferenceSettings().graphs() == {}
+
+
+@pytest.mark.parametrize("value", ["x.onnx", "a=", "=x.onnx", "a/b=x.onnx", "a=x.onnx,a=y.onnx", "bundle=x.onnx"])
+def test_a_graph_needs_a_name_of_its_own(value):
+    with pytest.raises(ConfigurationError, match="inference.tensor_models"):
+        load_settings(inference={"tensor_models": value})

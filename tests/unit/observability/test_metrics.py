@@ -38,10 +38,10 @@ def test_the_engine_is_read_when_prometheus_asks_and_not_before():
     assert asked == []
     text = metrics.exposition().decode()
     assert len(asked) == 1
-    assert "gnn_engine_ready 0.0" in text
-    assert 'gnn_engine_breaker_state{state="open"} 1.0' in text
-    assert 'gnn_engine_breaker_state{state="closed"} 0.0' in text
-    assert "gnn_engine_run_seconds_count 1.0" in text
+    assert 'gnn_engine_ready{model="bundle"} 0.0' in text
+    assert 'gnn_engine_breaker_state{model="bundle",state="open"} 1.0' in text
+    assert 'gnn_engine_breaker_state{model="bundle",state="closed"} 0.0' in text
+    assert 'gnn_engine_run_seconds_count{model="bundle"} 1.0' in text
 
 
 def test_buckets_of_the_engine_are_cumulative():
@@ -53,6 +53,16 @@ def test_buckets_of_the_engine_are_cumulative():
     counts = [sample.value for sample in family.samples if sample.name.endswith("_bucket")]
     assert counts == sorted(counts)
     assert counts[-1] == 1
+
+
+def test_every_engine_counts_under_the_name_of_its_model():
+    metrics = Metrics()
+    metrics.watch_engine(engine_stats)
+    metrics.watch_engine(engine_stats, "mine")
+    text = metrics.exposition().decode()
+    assert text.count("# TYPE gnn_engine_ready gauge") == 1
+    for model in ("bundle", "mine"):
+        assert f'gnn_engine_run_seconds_count{{model="{model}"}} 1.0' in text
 
 
 def test_two_applications_count_for_themselves():
