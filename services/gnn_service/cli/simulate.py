@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 CORPUS = "corpus"
 LIVES = 100
-_RUN_ONLY = ("--hours", "--severity", "--state", "--sensor-fault", "--plot")
+_RUN_ONLY = ("--hours", "--severity", "--state", "--sensor-fault", "--plot", "--captures")
 _LIVES_ONLY = ("--kind", "--windows", "--minutes", "--workers", "--resume")
 _LIVE_ONLY = ("--speed", "--after", "--over", "--frames")
-_WRITTEN = ("--out", "--lives", "--plot", "--overwrite", "--json")
+_WRITTEN = ("--out", "--lives", "--plot", "--captures", "--overwrite", "--json")
 _Out = Annotated[Path | None, typer.Option("--out", help="The folder to write; --live needs none.")]
 _Fault = Annotated[list[str] | None, typer.Option("--fault", help="A failure mode, e.g. E1; again for more.")]
 _Severity = Annotated[
@@ -41,6 +41,9 @@ _Kind = Annotated[
     typer.Option(help="Of lives: one failure; many with repairs; one lets another begin.  [default: failure]"),
 ]
 _Windows = Annotated[int | None, typer.Option(min=1, max=1000, help="Windows of each life.  [default: 24]")]
+_Captures = Annotated[
+    int, typer.Option(min=0, max=100, help="Capture circuits at a high rate at so many moments; one: at the end.")
+]
 _Workers = Annotated[int | None, typer.Option(min=1, max=256, help="Processes for lives.  [default: one a core]")]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what was simulated to --out before.")]
 _Live = Annotated[bool, typer.Option("--live", help="Frame by frame as JSON lines on stdout, until --hours or Ctrl-C.")]
@@ -68,6 +71,7 @@ def simulate(
     number: Annotated[int, typer.Option(min=0, help="Which machine of the fleet a run is of.")] = 0,
     file_format: Annotated[Literal["parquet", "csv"], typer.Option("--format", help="Of the tables.")] = "parquet",
     plot: Annotated[bool, typer.Option("--plot", help="Draw a cycle, the faults' signatures, the heat.")] = False,
+    captures: _Captures = 0,
     workers: _Workers = None,
     overwrite: _Overwrite = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with lives that were interrupted.")] = False,
@@ -87,7 +91,7 @@ def simulate(
     lives_only = dict(zip(_LIVES_ONLY, (kind, windows, minutes, workers, resume), strict=True))
     live_only = dict(zip(_LIVE_ONLY, (speed, after, over, frames), strict=True))
     if live:
-        written = dict(zip(_WRITTEN, (out_dir, lives, plot, overwrite, as_json), strict=True))
+        written = dict(zip(_WRITTEN, (out_dir, lives, plot, captures, overwrite, as_json), strict=True))
         _refuse(written | lives_only, "is not for --live, which writes frames to stdout")
         asked = live_plan(speed, after, over, hours, frames)
         plan = _run_plan(machine, hours, fault, severity, sensor_fault, state, rate, seed, number)
@@ -96,14 +100,14 @@ def simulate(
     _refuse(live_only, "is for --live")
     folder = _required(out_dir)
     if machine == CORPUS or lives is not None:
-        given = dict(zip(_RUN_ONLY, (hours, severity, state, sensor_fault, plot), strict=True))
+        given = dict(zip(_RUN_ONLY, (hours, severity, state, sensor_fault, plot, captures), strict=True))
         _refuse(given, "is for a run, not for lives")
         lapse = _corpus_plan(machine, lives, kind, windows, minutes, rate, fault, seed, file_format)
         _write_lives(lapse, folder, workers or os.cpu_count() or 1, overwrite, resume, as_json)
         return
     _refuse(lives_only, "is for lives: say --lives N")
-    plan = _run_plan(machine, hours, fault, severity, sensor_fault, state, rate, seed, number)
-    _write_run(_system(machine), plan, folder, _key(seed, number), file_format, plot, overwrite, as_json)
+    run = _run_plan(machine, hours, fault, severity, sensor_fault, state, rate, seed, number, captures)
+    _write_run(_system(machine), run, folder, _key(seed, number), file_format, plot, overwrite, as_json)
 
 
 def _required(out_dir: Path | None) -> Path:
@@ -177,6 +181,7 @@ def _run_plan(
     rate: float | None,
     seed: int,
     number: int,
+    captures: int = 0,
 ) -> "RunPlan":
     from gnn_service.demo.run import RunPlan
 
@@ -189,7 +194,7 @@ def _run_plan(
     ends = parse_severity(severity)
     ramps = {system.mode(name).id: ends for name in fault or ()}
     faults = [_parse_sensor_fault(text, system, seed, number, at) for at, text in enumerate(sensor_fault or ())]
-    return RunPlan(length * 3600, ramps, state, rate, tuple(faults))
+    return RunPlan(length * 3600, ramps, state, rate, tuple(faults), captures)
 
 
 def _write_run(
@@ -262,6 +267,7 @@ def _report_run(
         "rate_hz": recording.info["sampling"]["rate_hz"],
         "faults": faults,
         "sensor_faults": [f"{fault.kind}:{fault.sensor}" for fault in plan.sensor_faults],
+        "captures": list(recording.info.get("captures", ())),
     }
     if as_json:
         print_json(report)
@@ -277,6 +283,8 @@ def _report_run(
         needs = f"; shows in {', '.join(told['needs'])}" if told["needs"] else ""
         words = f"{name} ({told['mode']} of {told['component']}) from {start:g} to {end:g}, {seen}{needs}"
         out.print(f"  {words}", soft_wrap=True, markup=False)
+    if report["captures"]:
+        out.print(f"  captures: {', '.join(report['captures'])}", soft_wrap=True)
 
 
 def _corpus_plan(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service import __version__
+from gnn_service.demo.capture import take_capture
 from gnn_service.demo.live import EPOCH_S
 from gnn_service.demo.maintenance import Event
 from gnn_service.demo.plant import Array
@@ -205,8 +206,24 @@ def run_recording(system: System, key: Key, plan: RunPlan, run: Run, *, machine_
         "site": dict(run.site),
     }
     info = info_of(system, machine, key, rate_hz, how)
-    extras = Extras(run.cycles.columns(0, EPOCH_US), events_table(_beginnings(system, plan)))
+    captures, told = _captures(system, key, plan, run)
+    if told:
+        info["captures"] = told
+    extras = Extras(run.cycles.columns(0, EPOCH_US), events_table(_beginnings(system, plan)), captures)
     return Recording(machine, readings, truth_of(system, spans, machine_id), info), extras
+
+
+def _captures(system: System, key: Key, plan: RunPlan, run: Run) -> tuple[dict[str, Table], dict[str, Any]]:
+    """Tables of a run's captures by name, and what is told of each."""
+    tables, told = {}, {}
+    for number, moment in enumerate(run.moments):
+        failing = [f for f in plan.sensor_faults if f.start_s <= moment.time_s < f.end_s]
+        for place, kind in enumerate(system.captures):
+            name, own = f"{kind.id}_{number:02d}", number * len(system.captures) + place
+            tables[name], told[name] = take_capture(
+                system.machine, kind, moment, key, own, failing, epoch_us=EPOCH_US
+            )  # fmt: skip
+    return tables, told
 
 
 def _beginnings(system: System, plan: RunPlan) -> list[Event]:

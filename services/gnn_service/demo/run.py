@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service.core.errors import InvalidInputError
+from gnn_service.demo.capture import Moment
 from gnn_service.demo.cycle_table import CycleTable
 from gnn_service.demo.fleet import setting_of, shift_schedule
 from gnn_service.demo.lives import NO_PROGNOSIS
@@ -29,6 +30,7 @@ from gnn_service.demo.window import RUN_IN_S, SLOT_S, after_run_in
 
 MOST_NUMBERS = 400_000_000
 """Readings that a run may hold: 1.6 GB."""
+MOST_CAPTURES = 100
 SECTION_S = 60.0
 PIECE_STEPS = 600
 _TWIN = 1
@@ -44,6 +46,7 @@ class RunPlan:
         state: operating state throughout; None mixes states as a usual shift does.
         rate_hz: rows a second, each the mean of its interval; None keeps every step.
         sensor_faults: sensors that fail, and when.
+        captures: at how many moments circuits are captured at a high rate, evenly from begin to end; one is at the end.
     """
 
     seconds: float
@@ -51,6 +54,7 @@ class RunPlan:
     state: str | None = None
     rate_hz: float | None = None
     sensor_faults: tuple[SensorFault, ...] = ()
+    captures: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what is no run, in words."""
@@ -59,6 +63,8 @@ class RunPlan:
         for mode, ends in self.ramps.items():
             if not all(0 <= severity <= 1 for severity in ends):
                 raise InvalidInputError(f"severity of {mode} must be within 0 and 1", where="severity")
+        if not 0 <= self.captures <= MOST_CAPTURES:
+            raise InvalidInputError(f"at most {MOST_CAPTURES} captures, not {self.captures}", where="captures")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,7 @@ class Run:
     """One machine's readings (N, S) at ``times_s`` (N,), its labels by name, its cycles, and the truth.
 
     ``ledger`` (N', L) holds the energy of the first hour or less at full rate, for a heat balance; ``site`` its
-    circumstances, SI.
+    circumstances, SI; ``moments`` are those at which circuits are captured.
     """
 
     times_s: Array
@@ -97,6 +103,7 @@ class Run:
     cycles: CycleTable
     ledger: Array
     site: Mapping[str, float]
+    moments: tuple[Moment, ...] = ()
 
 
 def check_size(system: System, plan: RunPlan) -> None:
@@ -118,6 +125,8 @@ def simulate_run(system: System, key: Key, plan: RunPlan, say: Callable[[float],
     ``say`` is told from time to time how many seconds are simulated.
     """
     check_size(system, plan)
+    if plan.captures and not system.captures:
+        raise InvalidInputError(f"{system.name} has no circuit that can be captured", where="captures")
     return _Running(system, key, plan).run(say or _silent)
 
 
@@ -158,6 +167,7 @@ class _Running:
         self._books: list[Array] = []
         self._slots = self._episodes()
         self._first_cycle = np.zeros(1, dtype=np.int32)
+        self._latest = np.zeros(len(system.sensors), dtype=np.float32)
 
     def run(self, say: Callable[[float], object]) -> Run:
         """All of it."""
@@ -165,9 +175,12 @@ class _Running:
         self._set(0, self._severity(0, edges[1]), on=False)
         self._plant.settle()
         self._run_in()
-        sections = []
-        for first, last in pairwise(edges):
+        sections, moments = [], []
+        captured = _spread(len(edges) - 1, self._plan.captures)
+        for number, (first, last) in enumerate(pairwise(edges)):
             sections.append(self._section(first, last))
+            if number in captured:
+                moments.append(self._moment(last - 1, sections[-1].severity))
             say(last * self._step_s)
         values, state, phase, cycle = (np.concatenate(parts) for parts in zip(*self._rows, strict=True))
         every = interval_steps(self._plan.rate_hz, self._step_s)
@@ -181,6 +194,7 @@ class _Running:
             self._table,
             np.concatenate(self._books),
             {name: float(value[0]) for name, value in self._setting.site.items()},
+            tuple(moments),
         )
 
     def _run_in(self) -> None:
@@ -253,6 +267,7 @@ class _Running:
             frames = self._plant.advance(count, ledger=True)
             if len(self._columns) > 1:
                 means.add(frames)
+            self._latest = frames.values[-1, :, 0]
             _, readings = self._bank.measure(frames.values[:, :, :1])
             labels = frames.state[:, :1], frames.phase[:, :1], frames.cycle[:, :1] - self._first_cycle
             books = None if frames.ledger is None else frames.ledger[:, :, :1]
@@ -266,6 +281,20 @@ class _Running:
                 on_steps[mode] += count if mode not in self._slots or self._slots[mode][slot_now] else 0
             done += count
         return self._truth(first, last, severity, on_steps / (last - first), means)
+
+    def _moment(self, step: int, severity: Array) -> Moment:
+        """The machine as it is now; an intermittent fault is caught while it is on."""
+        acting = {}
+        for mode, described in enumerate(self._system.modes):
+            if severity[mode] > 0:
+                hidden = float(severity[mode])
+                passing = described.life.progression == "intermittent"
+                acting[described.id] = float(intermittent_level(hidden)) if passing else hidden
+        healthy = {name: np.asarray(value)[:1] for name, value in self._setting.parameters.items()}
+        degraded = degrade(healthy, self._system.modes, {name: np.array([s]) for name, s in acting.items()})
+        site = {name: np.asarray(value)[:1] for name, value in self._setting.site.items()}
+        seen = dict(zip(self._system.machine.sensor_ids, self._latest.astype(float).tolist(), strict=True))
+        return Moment(step * self._step_s, degraded, site, seen, acting)
 
     def _column_of(self, mode: int) -> int:
         """The column of the plant that has this fault and no other."""
@@ -292,6 +321,13 @@ class _Running:
             elif end > start and severity[mode] >= NO_PROGNOSIS:
                 left[mode] = (1.0 - severity[mode]) / (end - start) * growing_h
         return left
+
+
+def _spread(sections: int, count: int) -> set[int]:
+    """The sections at whose ends there are captures."""
+    if count == 1:
+        return {sections - 1}
+    return {round(number) for number in np.linspace(0, sections - 1, count).tolist()}
 
 
 def _silent(seconds: float) -> None:

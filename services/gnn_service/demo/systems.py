@@ -10,6 +10,7 @@ from functools import cache
 from importlib import import_module
 
 from gnn_service.core.errors import InvalidInputError, UnknownMachineError
+from gnn_service.demo.capture import CircuitCapture
 from gnn_service.demo.cascades import CASCADES, Cascade
 from gnn_service.demo.dedicated_tests import TEST_S
 from gnn_service.demo.modes import SimulatedMode
@@ -29,7 +30,8 @@ class System:
     ``machine`` describes it; ``plant`` simulates batches of it; ``modes`` are its failure modes in the order of the
     description; ``shift`` is the share of time that each operating state has in a usual shift (sums to 1);
     ``cascades`` tell which modes hasten others; ``spread`` holds the parameters whose differences between machines
-    are not those of their class; ``tests`` are the operating states that are tests, and how long each takes, s.
+    are not those of their class; ``tests`` are the operating states that are tests, and how long each takes, s;
+    ``captures`` are the circuits that can be captured at a high rate.
     """
 
     name: str
@@ -40,6 +42,7 @@ class System:
     cascades: tuple[Cascade, ...] = ()
     spread: Mapping[str, Spread] = field(default_factory=dict)
     tests: Mapping[str, float] = field(default_factory=dict)
+    captures: tuple[CircuitCapture, ...] = ()
 
     @property
     def sensors(self) -> tuple[Sensor, ...]:
@@ -79,5 +82,5 @@ def get_system(name: str) -> System:
     spread: Mapping[str, Spread] = getattr(room, "SPREAD", {})
     return System(
         name, shipped_machine(name), room.PLANT, room.MODES, room.SHIFT, CASCADES.get(name, ()), spread,
-        TEST_S.get(name, {}),
+        TEST_S.get(name, {}), room.CAPTURES,
     )  # fmt: skip

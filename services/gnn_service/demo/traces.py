@@ -30,6 +30,7 @@ class Trace:
     state: str
     time_s: Array
     frames: Frames
+    setting: Setting
 
     def values(self, sensor: str) -> NDArray[np.float32]:
         """What a sensor would show, (N, B)."""
@@ -109,7 +110,7 @@ def trace(
     plant.settle()
     steps = round(seconds / kind.STEP_S)
     frames = plant.advance(steps, ledger=True)
-    return Trace(system, state, np.arange(steps, dtype=np.float64) * kind.STEP_S, frames)
+    return Trace(system, state, np.arange(steps, dtype=np.float64) * kind.STEP_S, frames, setting)
 
 
 def signature(system: System, mode: SimulatedMode, *, seed: int = 1) -> Trace:

@@ -1,7 +1,8 @@
 """What may lie beside the readings of a recording: cycles, events, and short tables at a higher rate.
 
 `cycles` has a row a duty cycle (``cycle, start, end``, per-phase means, energies in J), `events` what people did to the
-machine (``ts, kind, component, detail``), and `captures/NAME` readings of the same machine at another rate.
+machine (``ts, kind, component, detail``), and `captures/NAME` a short table of the same machine at another rate:
+readings as those of the recording, or ``ts`` with readings and, as ``state.NAME``, what no sensor measures.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from gnn_service.core.errors import InvalidRecordingError
 from gnn_service.domain.recording import Readings
 from gnn_service.recordings.tables import Column, arrow_column, find_table, instants_column, read_any, read_table
 
@@ -29,11 +31,11 @@ CAPTURES = "captures"
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """The optional tables of a recording; ``captures`` holds readings by the name of their file."""
+    """The optional tables of a recording; ``captures`` holds readings or tables by the name of their file."""
 
     cycles: Table | None = None
     events: Table | None = None
-    captures: Mapping[str, Readings] = field(default_factory=dict)
+    captures: Mapping[str, Readings | Table] = field(default_factory=dict)
 
 
 def write_extras(extras: Extras, folder: Path, file_format: FileFormat) -> None:
@@ -41,12 +43,12 @@ def write_extras(extras: Extras, folder: Path, file_format: FileFormat) -> None:
     for name in ("cycles", "events"):
         columns = getattr(extras, name)
         if columns is not None:
-            table = pa.table({key: arrow_column(np.asarray(values)) for key, values in columns.items()})
-            write_table(table, folder / f"{name}.{file_format}")
+            write_table(_arrow(columns), folder / f"{name}.{file_format}")
     if extras.captures:
         (folder / CAPTURES).mkdir()
-        for name, readings in extras.captures.items():
-            write_table(readings_table(readings), folder / CAPTURES / f"{name}.{file_format}")
+        for name, capture in extras.captures.items():
+            table = readings_table(capture) if isinstance(capture, Readings) else _arrow(capture)
+            write_table(table, folder / CAPTURES / f"{name}.{file_format}")
 
 
 def read_extra(folder: Path, name: Literal["cycles", "events"]) -> dict[str, NDArray[Any]] | None:
@@ -63,6 +65,20 @@ def capture_names(folder: Path) -> tuple[str, ...]:
     inside = Path(folder) / CAPTURES
     found = {path.stem for path in inside.iterdir() if path.suffix in (".parquet", ".csv")} if inside.is_dir() else ()
     return tuple(sorted(found))
+
+
+def read_capture(folder: Path, name: str) -> dict[str, NDArray[Any]]:
+    """One capture of a recording, column by column, times as datetime64[us]; InvalidRecordingError without it."""
+    path = find_table(Path(folder) / CAPTURES, name)
+    if path is None:
+        known = ", ".join(capture_names(folder)) or "none"
+        raise InvalidRecordingError(f"no capture {name!r}; there is: {known}", where=str(folder))
+    file = read_table(path)
+    return {column: read_any(file, column) for column in file.columns}
+
+
+def _arrow(columns: Table) -> pa.Table:
+    return pa.table({key: arrow_column(np.asarray(values)) for key, values in columns.items()})
 
 
 def readings_table(readings: Readings) -> pa.Table:

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gnn_service.core.errors import InvalidInputError
+from gnn_service.core.errors import InvalidInputError, InvalidRecordingError
+from gnn_service.demo.capture import CircuitCapture, Course, Signal
 from gnn_service.demo.export import EPOCH_US, run_recording
 from gnn_service.demo.run import MOST_NUMBERS, RunPlan, check_size, simulate_run
 from gnn_service.demo.sensor_faults import SensorFault
 from gnn_service.demo.streams import Key
+from gnn_service.recordings.extras import capture_names, read_capture
 from gnn_service.recordings.folder import read_recording, write_recording
 from tests.support.tiny_plant import tiny_system
 
@@ -152,6 +154,58 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others(tmp_path):
     assert found.machine.id == "tiny-0002"
     assert found.info["seed"] == 5
     assert found.info["simulation"]["severity"] == {"T1": [0.0, 0.5]}
+
+
+def wobble(moment, key):
+    """A circuit whose signal is as large as the pump leaks, and a state."""
+    times = np.arange(1, 51) / 100
+    leak = moment.parameters["pump.k_leak"][0] * 1e12
+    return Course(
+        times, {"pump.q_case": leak * np.ones(50)}, {"swing": Signal("bar", "Swing", np.sin(times))},
+        {"oil_temperature": (moment.values["tank.t_oil"], "Cel")},
+    )  # fmt: skip
+
+
+CAPTURED = replace(
+    SYSTEM,
+    captures=(CircuitCapture("line", "a line", "it swings", ("pump",), ("T1",), 100.0, 0.01, wobble),),
+)
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "csv"])
+def test_captures_lie_in_the_recording_and_say_what_they_are(tmp_path, file_format):
+    plan = replace(WORK, ramps={"T1": (0.0, 1.0), "T4": (0.5, 0.5)}, captures=2)
+    for name in ("a", "b"):
+        run = simulate_run(CAPTURED, KEY, plan)
+        recording, extras = run_recording(CAPTURED, KEY, plan, run, machine_id="tiny-0002")
+        write_recording(recording, tmp_path / name, extras=extras, file_format=file_format)
+    assert read_recording(tmp_path / "a").machine.id == "tiny-0002"
+    assert capture_names(tmp_path / "a") == ("line_00", "line_01")
+    told = recording.info["captures"]
+    assert told["line_01"]["severity"] == {"T1": 1.0, "T4": 0.75}
+    assert (told["line_00"]["at_s"], told["line_01"]["at_s"]) == pytest.approx((59.9, 239.9))
+    assert told["line_01"]["start"]["oil_temperature"]["unit"] == "Cel"
+    tables = [read_capture(tmp_path / "a", name) for name in told]
+    for table in tables:
+        assert list(table) == ["ts", *told["line_00"]["columns"]] == ["ts", "pump.q_case", "state.swing"]
+        assert (np.diff(table["ts"].astype(np.int64)) == 10_000).all()
+    assert np.nanmean(tables[1]["pump.q_case"]) > 3 * np.nanmean(tables[0]["pump.q_case"])
+    with pytest.raises(InvalidRecordingError, match="no capture 'line_07'; there is: line_00, line_01"):
+        read_capture(tmp_path / "a", "line_07")
+    one, other = (
+        {path.name: path.read_bytes() for path in sorted((tmp_path / name / "captures").iterdir())} for name in "ab"
+    )
+    assert one == other
+
+
+def test_captures_change_nothing_in_the_run_and_one_is_at_its_end():
+    plain, captured = simulate_run(CAPTURED, KEY, WORK), simulate_run(CAPTURED, KEY, replace(WORK, captures=1))
+    np.testing.assert_array_equal(plain.values, captured.values)
+    assert (plain.moments, [moment.time_s for moment in captured.moments]) == ((), pytest.approx([239.9]))
+    with pytest.raises(InvalidInputError, match="tiny has no circuit that can be captured"):
+        simulate_run(SYSTEM, KEY, replace(WORK, captures=1))
+    with pytest.raises(InvalidInputError, match="at most 100 captures"):
+        RunPlan(60.0, captures=101)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ by the method. Valve, relief and leakage flows enter by the linearised trapezoid
 together; friction and end stops by the midpoint rule. Lags of swash plates and spool are exact.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +24,12 @@ DENSITY, DISCHARGE = 850.0, 0.65
 RATED_RETURN, LOWERING_DROP = 300e-3 / 60.0, 100e5
 SMOOTH_M_S, STOP_STIFFNESS, STOP_DAMPING = 0.004, 6e7, 4e5
 CHECK_SLOPE = 2e-8
+CRACKING_PA = 8e5
+"""Difference at which the load check is open."""
+SIGNALLED = 0.25
+"""Opening of the spool at which the load signal reaches the pumps undiminished."""
+UNLOADING = 0.2
+"""Slope of the unloading valve over that of the relief valve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +46,19 @@ def _edge(flow: Array, drop: Array | float) -> Array:
 
 
 class BoomCircuit:
-    """Boom circuits of B machines with warm oil; the state is (7, B) in the order of ``STATES``."""
+    """Boom circuits of B machines with warm oil; the state is (7, B) in the order of ``STATES``.
 
-    def __init__(self, parameters: Parameters, load: Load, *, oil_k: float = 333.15) -> None:
+    ``carried`` tells the load at a place of the pistons (m); without it, the load stays as it is.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        load: Load,
+        *,
+        oil_k: float = 333.15,
+        carried: Callable[[Array], Load] | None = None,
+    ) -> None:
         def of(component: str, *names: str) -> tuple[Array, ...]:
             return tuple(parameters[f"{component}.{name}"] for name in names)
 
@@ -69,21 +86,28 @@ class BoomCircuit:
         self._dead_band, self._spool_lag, self._share = of(
             "main_control_valve", "boom_dead_band", "boom_spool_lag", "boom_opening"
         )
-        swept, self._speed, self._stroke_lag = of("pump_main_1", "displacement", "speed", "stroke_lag")
-        self._swept = swept + parameters["pump_main_2.displacement"]
+        swept, self._speed, lag = of("pump_main_1", "displacement", "speed", "stroke_lag")
+        other, slower = of("pump_main_2", "displacement", "stroke_lag")
+        self._swept, self._filled = swept + other, parameters["hydraulic_tank.filling"]
+        reach = swept * parameters["pump_main_1.max_stroke"] + other * parameters["pump_main_2.max_stroke"]
+        self._most = reach / self._swept
+        self._stroke_lag = (swept * lag + other * slower) / self._swept
         self._leak = (parameters["pump_main_1.leakage"] + parameters["pump_main_2.leakage"]) * self._thinning
+        self._standby = parameters["pump_main_1.standby_pressure"]
         self._losses = of("pump_main_1", "friction", "drag", "idle_torque")
-        self.load = load
+        self.load, self._carried = load, carried
 
     def at_rest(self, share: float = 0.3) -> Array:
         """The state of a held boom at a share of its stroke, (7, B)."""
         state = np.zeros((len(STATES), len(self.stroke)))
-        state[0], state[2], state[4] = 25e5, self._check, share * self.stroke
+        state[0], state[2], state[4] = self._standby, self._check, share * self.stroke
+        if self._carried is not None:
+            self.load = self._carried(state[4])
         state[1] = (self.load.force + state[2] * self.rod_area) / self.head_area
         return state
 
     def _pump_flow(self, stroke: Array) -> Array:
-        return np.asarray(stroke * self._swept * self._speed)
+        return np.asarray(stroke * self._swept * self._speed * self._filled)
 
     def _asked(self, pump: Array, opening: Array) -> Array:
         """Stroke that load sensing and the torque limit ask for."""
@@ -94,20 +118,26 @@ class BoomCircuit:
             viscosity=self._viscosity, friction=friction, drag=drag, idle=2.0 * idle,
         )  # fmt: skip
         wanted = np.maximum(opening, 0.0) * self._flow + self._leak * pump
-        return np.asarray(np.minimum(np.minimum(wanted / (self._swept * self._speed), reach), 1.0))
+        full = self._swept * self._speed * self._filled
+        return np.asarray(np.minimum(np.minimum(wanted / full, reach), self._most))
 
     def _flows(self, state: Array, opening: Array) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
         """Net flows into pump line, head and rod side without the piston's motion, and their slopes by pressure."""
         pump, head, rod = state[0], state[1], state[2]
         up, down = np.maximum(opening, 0.0) * self._raise, np.maximum(-opening, 0.0) * self._lower
         out = self._return * (opening > 0.0)
+        up = up * np.clip((pump - head) / CRACKING_PA, 0.0, 1.0)  # the load check
         feed, feed_slope = orifice_flow(up, pump - head, DENSITY), orifice_slope(up, pump - head, DENSITY)
         lowered, lowered_slope = orifice_flow(down, head, DENSITY), orifice_slope(down, head, DENSITY)
         left, left_slope = orifice_flow(out, rod, DENSITY), orifice_slope(out, rod, DENSITY)
         seal = self._seal * self._thinning
         drawn = relief_flow(self._check, rod, CHECK_SLOPE)
-        relief_slope = self._slope * (pump > self._set) + self._leak
-        supply = self._pump_flow(state[6]) - feed - relief_flow(pump, self._set, self._slope) - self._leak * pump
+        # without a load signal the unloading valve lets the pumps idle at stand-by
+        signal = np.minimum(np.maximum(opening, 0.0) / SIGNALLED, 1.0)
+        setting = self._standby + (self._set - self._standby) * signal
+        gain = self._slope * (UNLOADING + (1.0 - UNLOADING) * signal)
+        relief_slope = gain * (pump > setting) + self._leak
+        supply = self._pump_flow(state[6]) - feed - relief_flow(pump, setting, gain) - self._leak * pump
         flows = supply, feed - lowered - seal * (head - rod), seal * (head - rod) - left + drawn
         slopes = (
             feed_slope, relief_slope, lowered_slope + seal, left_slope + seal + CHECK_SLOPE * (rod < self._check),
@@ -165,6 +195,8 @@ class BoomCircuit:
         asked = self._asked(state[0], opening)
         after[6] = asked + (state[6] - asked) * np.exp(-step / self._stroke_lag)
         after[4] = state[4] + half * step
+        if self._carried is not None:
+            self.load = self._carried(after[4])
         mean = state.copy()
         mean[4], mean[6] = 0.5 * (state[4] + after[4]), 0.5 * (state[6] + after[6])
         after[:3] = self._press(mean, half, opening, step)
@@ -185,7 +217,12 @@ class BoomCircuit:
         whole = a * d - b * c
         pump = (d * pump_push + b * head_push) / whole
         inner = (a * head_push + c * pump_push) / whole
-        change = np.stack((pump, inner, rod_push / (1.0 + 0.5 * rod_rate * left)))
+        outer = rod_push / (1.0 + 0.5 * rod_rate * left)
+        # the make-up valve that opens within the step
+        gap = self._check - state[2]
+        opens = (gap <= 0.0) & (outer < gap)
+        drawn = (rod_push + rod_rate * CHECK_SLOPE * gap) / (1.0 + 0.5 * rod_rate * (left + CHECK_SLOPE))
+        change = np.stack((pump, inner, np.where(opens, drawn, outer)))
         return np.asarray(state[:3] + change)
 
     def _kick(self, state: Array, velocity: Array, step: float) -> Array:

@@ -228,11 +228,12 @@ class InjectionCircuit:
             for _ in range(each):
                 self.step(step_s)
             times.append(self.time)
-            rows.append(self._signals())
+            rows.append(self.signals())
         signals = {name: np.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
         return Capture(np.array(times), signals)
 
-    def _signals(self) -> dict[str, Array]:
+    def signals(self) -> dict[str, Array]:
+        """What its sensors show now, by id and in their units, (B,)."""
         y = self.y
         return {
             "manifold.p_sys": y["supply"] * 1e-5,

@@ -67,10 +67,16 @@ class Joint:
     viscous: Array
     weight: Array
     torque_per_ampere: Array
+    level: float = 0.0
+    roll: float = 0.0
 
     @classmethod
-    def of(cls, parameters: Parameters, payload_kg: float) -> "Joint":
-        """The joint with these parameters (SI) and a part of this mass."""
+    def of(cls, parameters: Parameters, payload_kg: float, *, level: float = 0.0, roll: float = 0.0) -> "Joint":
+        """The joint with these parameters (SI) and a part of this mass.
+
+        ``level`` is how far the forearm points below the horizon, ``roll`` how far A4 has turned the axis of A5 out
+        of it, rad.
+        """
         motor = {name.partition(".")[2]: value for name, value in parameters.items() if name.startswith("j5_motor.")}
         gear = {name.partition(".")[2]: value for name, value in parameters.items() if name.startswith("j5_reducer.")}
         ratio = gear["ratio"]
@@ -93,11 +99,14 @@ class Joint:
             viscous=gear["viscous_friction"] * ratio * ratio,
             weight=moment * GRAVITY,
             torque_per_ampere=motor["torque_constant"] * ratio,
+            level=level,
+            roll=roll,
         )
 
     def load(self, angle: Array) -> Array:
-        """Torque (N m) of the weight of wrist and part at an angle from the horizontal, downwards positive."""
-        torque: Array = self.weight * np.cos(angle)
+        """Torque (N m) of the weight of wrist and part at an angle from the forearm, downwards positive."""
+        upright = np.cos(self.roll) * np.cos(self.level)
+        torque: Array = self.weight * (upright * np.cos(angle) - np.sin(self.level) * np.sin(angle))
         return torque
 
     def drive(self, command: Command, state: State) -> Array:
