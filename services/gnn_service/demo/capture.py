@@ -95,6 +95,7 @@ class CircuitCapture:
         rate_hz: samples a second; ``step_s`` is the longest step of the integration.
         simulate: the manoeuvre from a moment, with a key for what is random in it.
         beside: where the quasi-steady machine does the same.
+        pictured: the failure mode of its picture, if not the first one.
     """
 
     id: str
@@ -106,6 +107,7 @@ class CircuitCapture:
     step_s: float
     simulate: Callable[[Moment, Key], Course]
     beside: Beside | None = None
+    pictured: str = ""
 
 
 def take_capture(

@@ -5,19 +5,26 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gnn_service.demo.modes import Change, SimulatedMode
-from gnn_service.demo.plots import Cycle, draw_cycle, draw_heat_balance, draw_signature, save
+from gnn_service.demo.capture import CircuitCapture, moment_of_trace
+from gnn_service.demo.modes import Change, SimulatedMode, degrade
+from gnn_service.demo.plots import Cycle, draw_capture, draw_cycle, draw_heat_balance, draw_signature, save
 from gnn_service.demo.separability import EARLY
+from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import System, get_system, list_systems
 from gnn_service.demo.traces import main_state, signature, state_of, trace
 from gnn_service.domain.catalogue import catalogue
 from gnn_service.domain.drawing import mermaid
 from gnn_service.domain.machine import Component, Machine, Parameter, Sensor, Span
 from gnn_service.domain.units import to_si
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INTRODUCTION = """\
 Generated from the machine's description and its simulator by `python -m gnn_service.demo.pages`; do not edit by hand.
@@ -26,6 +33,13 @@ PICTURE_S = 60.0
 CYCLES_SHOWN = 1.1
 BALANCE_S = 300.0
 LONGEST_SHOWN_S = 1_400.0
+BESIDE_S = 60.0
+CAPTURES_TEXT = """\
+A capture is a short table at a high rate, from the equations of one circuit in time. It starts from the temperatures,
+loads and faults of a moment of the run, and stands beside it, as a test does that someone makes then. `recording.json`
+tells under `captures` what each one shows: circuit, manoeuvre, moment, severities, start and columns. Columns named
+after a sensor are its readings, with noise, lag, resolution and sensor faults; `state.NAME` is what no sensor
+measures, without noise. An intermittent fault is caught while it is on."""
 
 
 def page(system: System) -> str:
@@ -38,6 +52,7 @@ def page(system: System) -> str:
     lines += _sensors(machine.sensors)
     lines += _duty(system)
     lines += _modes(system)
+    lines += _captures(system)
     lines += _circumstances(system)
     lines += _parameters(machine)
     return "\n".join(lines).rstrip() + "\n"
@@ -54,7 +69,7 @@ def write_pages(folder: Path, names: Sequence[str], *, pictures: bool) -> None:
 
 
 def write_pictures(system: System, folder: Path) -> None:
-    """Draw a cycle, the heat balance and every mode's signature as PNG files."""
+    """Draw a cycle, the heat balance, every mode's signature and every capture as PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
     state = main_state(system)
     period = system.duty_cycle.period_s if system.duty_cycle else PICTURE_S
@@ -70,6 +85,26 @@ def write_pictures(system: System, folder: Path) -> None:
         save(draw_heat_balance(system.plant.LEDGER, books, system.plant.STEP_S, title), folder / "heat.png")
     for mode in system.modes:
         save(draw_signature(signature(system, mode), mode), folder / f"{mode.id}.png")
+    for kind in system.captures:
+        save(_draw_capture(system, kind), folder / f"{kind.id}.png")
+
+
+def _draw_capture(system: System, kind: CircuitCapture) -> "Figure":
+    """A capture from where the quasi-steady machine does the same, or from its usual work."""
+    where = kind.beside
+    state, site = (where.state, where.site) if where else (None, {})
+    slow = trace(system, [{}], seconds=BESIDE_S, state=state, site=site)
+    step = where.begin(slow) if where else len(slow.time_s) - 1
+    moment, mode = moment_of_trace(slow, step), system.mode(_shown_mode(kind))
+    grown = {mode.id: np.ones(1)}
+    degraded = replace(moment, parameters=degrade(moment.parameters, system.modes, grown), severity={mode.id: 1.0})
+    healthy, faulty = kind.simulate(moment, Key(1, 0)), kind.simulate(degraded, Key(1, 0))
+    return draw_capture(kind, healthy, faulty, f"{mode.id} at severity 1", slow if where else None, step)
+
+
+def _shown_mode(kind: CircuitCapture) -> str:
+    """The failure mode that a capture's picture shows."""
+    return kind.pictured or kind.modes[0]
 
 
 def _components(machine: Machine) -> list[str]:
@@ -197,6 +232,25 @@ def _change(machine: Machine, healthy: dict[str, float], change: Change) -> tupl
         _quantity(_from_si(end, described), described.unit),
         change.law,
     )
+
+
+def _captures(system: System) -> list[str]:
+    if not system.captures:
+        return []
+    lines = ["## Captures", "", CAPTURES_TEXT, ""]
+    lines += [
+        "```",
+        f"gnn-service simulate {system.name} --fault {_shown_mode(system.captures[0])} --captures 3 --out DIR",
+    ]
+    lines += ["```", ""]
+    for kind in system.captures:
+        steps = f"solved in steps of {kind.step_s * 1e3:.3g} ms or less"
+        lines += [f"### `{kind.id}`", "", f"Circuit: {kind.circuit}. Manoeuvre: {kind.manoeuvre}.", ""]
+        lines += [f"{kind.rate_hz:g} samples a second, {steps}; it can show {', '.join(kind.modes)}."]
+        if kind.beside:
+            lines += [f"Points are the quasi-steady machine where it does the same, in `{kind.beside.state}`."]
+        lines += ["", f"![The capture, healthy and with a fault]({system.name}/{kind.id}.png)", ""]
+    return lines
 
 
 def _circumstances(system: System) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service.core.errors import ConfigurationError
+from gnn_service.demo.capture import STATE, CircuitCapture, Course
 from gnn_service.demo.modes import SimulatedMode
 from gnn_service.demo.plant import Array, Entry
 from gnn_service.demo.systems import System
@@ -106,6 +107,40 @@ def draw_signature(run: Trace, mode: SimulatedMode) -> "Figure":
     over_severity.set_xlabel("severity")
     over_time.set_xlabel("seconds")
     over_severity.legend(frameon=False, fontsize=7)
+    return figure
+
+
+def draw_capture(
+    kind: CircuitCapture, healthy: Course, faulty: Course, fault: str, slow: Trace | None, step: int
+) -> "Figure":
+    """A capture, healthy and with a fault, and as points the quasi-steady machine from a step of its trace on."""
+    shown = list(kind.beside.shown) if kind.beside else [f"{STATE}{name}" for name in healthy.states]
+    figure, panels = _panels(len(shown), 1, height=1.35, title=f"{kind.id}: healthy and with {fault}")
+    for axes, name in zip(panels[:, 0], shown, strict=True):
+        for course, colour, label in ((faulty, COLOURS[1], fault), (healthy, INK, "healthy")):
+            state = course.states.get(name.removeprefix(STATE))
+            values = course.sensors[name] if state is None else state.values
+            axes.plot(course.times_s, values, color=colour, linewidth=0.9, label=f"{label}, {kind.rate_hz:g} Hz")
+        unit = healthy.states[name.removeprefix(STATE)].unit if name.startswith(STATE) else ""
+        if slow is not None and kind.beside is not None:
+            unit = next(sensor.unit for sensor in slow.system.sensors if sensor.id == name)
+            end = min(kind.beside.seconds, float(healthy.times_s[-1]) - kind.beside.lead_s)
+            there = slice(step, step + round(end / slow.system.plant.STEP_S))
+            times = slow.time_s[there] - slow.time_s[step] + kind.beside.lead_s
+            rate = 1.0 / slow.system.plant.STEP_S
+            axes.plot(
+                times,
+                slow.values(name)[there, 0],
+                color=COLOURS[0],
+                marker=".",
+                markersize=3,
+                linestyle="",
+                label=f"quasi-steady, {rate:g} Hz",
+            )
+        axes.set_title(name, fontsize=8)
+        axes.set_ylabel(unit)
+    panels[0, 0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=7)
+    panels[-1, 0].set_xlabel("seconds")
     return figure
 
 

@@ -46,7 +46,8 @@ class RunPlan:
         state: operating state throughout; None mixes states as a usual shift does.
         rate_hz: rows a second, each the mean of its interval; None keeps every step.
         sensor_faults: sensors that fail, and when.
-        captures: at how many moments circuits are captured at a high rate, evenly from begin to end; one is at the end.
+        captures: at how many moments circuits are captured at a high rate, evenly from begin to end, one a section at
+            most; a single one is at the end.
     """
 
     seconds: float

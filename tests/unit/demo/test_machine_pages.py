@@ -1,5 +1,6 @@
 """The pages of the simulated machines say what the code says, and their pictures are there."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 
 from gnn_service.core.errors import ConfigurationError, InvalidInputError
 from gnn_service.demo import plots
+from gnn_service.demo.capture import Beside, CircuitCapture, Course
 from gnn_service.demo.modes import linear, rises
 from gnn_service.demo.pages import _change, page
 from gnn_service.demo.pictures import draw_run
-from gnn_service.demo.plots import Cycle, draw_cycle, draw_heat_balance, draw_signature, save
+from gnn_service.demo.plots import Cycle, draw_capture, draw_cycle, draw_heat_balance, draw_signature, save
 from gnn_service.demo.run import RunPlan, simulate_run
 from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import get_system, list_systems
@@ -31,7 +33,9 @@ def test_the_page_in_the_docs_is_what_the_code_says(name, root):
 @pytest.mark.parametrize("name", list_systems())
 def test_a_machines_pictures_are_there_and_small(name, root):
     pictures = {path.stem: path.stat().st_size for path in (root / "docs" / "machines" / name).iterdir()}
-    assert set(pictures) == {"cycle", "heat"} | {mode.id for mode in get_system(name).modes}
+    assert set(pictures) == {"cycle", "heat"} | {mode.id for mode in get_system(name).modes} | {
+        kind.id for kind in get_system(name).captures
+    }
     assert sum(pictures.values()) < HEAVIEST
 
 
@@ -49,6 +53,22 @@ def test_a_change_is_told_in_the_unit_of_the_parameter():
     assert pressure == ("`valve.relief_pressure`", "350 `bar`", "260 `bar`", "linear")
     leak = _change(SYSTEM.machine, healthy, SYSTEM.mode("T1").changes[0])
     assert leak[2].startswith("6.4e-11 ")
+
+
+def test_a_capture_is_drawn_beside_the_quasi_steady_machine(tmp_path):
+    slow = trace(SYSTEM, [{}], seconds=5.0)
+    times = np.arange(1, 301) / 100
+    courses = [Course(times, {"pump.p_out": np.full(300, level)}, {}, {}) for level in (100.0, 90.0)]
+    beside = Beside("work", lambda run: 4, ("pump.p_out",), lead_s=0.5, seconds=2.0)
+    kind = CircuitCapture("line", "a line", "it rests", ("pump",), ("T1",), 100.0, 0.01, lambda moment, key: courses[0])
+    figure = draw_capture(replace(kind, beside=beside), *courses, "T1 at severity 1", slow, 4)
+    shown: Any = {str(line.get_label()): line.get_data() for line in figure.axes[0].get_lines()}
+    assert set(shown) == {"healthy, 100 Hz", "T1 at severity 1, 100 Hz", "quasi-steady, 10 Hz"}
+    moments, values = shown["quasi-steady, 10 Hz"]
+    assert (len(moments), moments[0]) == (20, 0.5)
+    np.testing.assert_array_equal(values, slow.values("pump.p_out")[4:24, 0])
+    save(figure, tmp_path / "capture.png")
+    assert (tmp_path / "capture.png").read_bytes().startswith(PNG)
 
 
 def test_eleven_machines_share_all_but_the_severity():

@@ -58,6 +58,7 @@ CAPTURES = (
         rate_hz=CAPTURE_HZ,
         step_s=STEP_S,
         simulate=injection,
+        pictured="I3",
         beside=Beside(
             "production", _filling, ("manifold.p_sys", "injection_cylinder.p_hyd", "injection_cylinder.v"), seconds=2.5
         ),
