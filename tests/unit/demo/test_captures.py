@@ -102,7 +102,7 @@ def test_a_capture_agrees_with_the_quasi_steady_machine_where_that_does_the_same
     steps = round(min(kind.beside.seconds, 1.8) / run.system.plant.STEP_S)
     settled = slice(first + round(0.5 / run.system.plant.STEP_S), first + steps)
     times = run.time_s[settled] - run.time_s[first] + kind.beside.lead_s
-    assert len(times) > 5
+    assert len(times) >= 5
     for sensor in kind.beside.shown:
         slow = run.values(sensor)[settled, 0].mean()
         fast = np.interp(times, shot.times_s, shot.sensors[sensor]).mean()

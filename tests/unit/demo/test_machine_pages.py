@@ -61,7 +61,7 @@ def test_a_capture_is_drawn_beside_the_quasi_steady_machine(tmp_path):
     courses = [Course(times, {"pump.p_out": np.full(300, level)}, {}, {}) for level in (100.0, 90.0)]
     beside = Beside("work", lambda run: 4, ("pump.p_out",), lead_s=0.5, seconds=2.0)
     kind = CircuitCapture("line", "a line", "it rests", ("pump",), ("T1",), 100.0, 0.01, lambda moment, key: courses[0])
-    figure = draw_capture(replace(kind, beside=beside), *courses, "T1 at severity 1", slow, 4)
+    figure = draw_capture(replace(kind, beside=beside), courses[0], courses[1], "T1 at severity 1", slow, 4)
     shown: Any = {str(line.get_label()): line.get_data() for line in figure.axes[0].get_lines()}
     assert set(shown) == {"healthy, 100 Hz", "T1 at severity 1, 100 Hz", "quasi-steady, 10 Hz"}
     moments, values = shown["quasi-steady, 10 Hz"]

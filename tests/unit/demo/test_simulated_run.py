@@ -177,9 +177,10 @@ def test_captures_lie_in_the_recording_and_say_what_they_are(tmp_path, file_form
     plan = replace(WORK, ramps={"T1": (0.0, 1.0), "T4": (0.5, 0.5)}, captures=2)
     for name in ("a", "b"):
         run = simulate_run(CAPTURED, KEY, plan)
-        recording, extras = run_recording(CAPTURED, KEY, plan, run, machine_id="tiny-0002")
-        write_recording(recording, tmp_path / name, extras=extras, file_format=file_format)
-    assert read_recording(tmp_path / "a").machine.id == "tiny-0002"
+        written, extras = run_recording(CAPTURED, KEY, plan, run, machine_id="tiny-0002")
+        write_recording(written, tmp_path / name, extras=extras, file_format=file_format)
+    recording = read_recording(tmp_path / "a")
+    assert recording.machine.id == "tiny-0002"
     assert capture_names(tmp_path / "a") == ("line_00", "line_01")
     told = recording.info["captures"]
     assert told["line_01"]["severity"] == {"T1": 1.0, "T4": 0.75}
@@ -201,7 +202,8 @@ def test_captures_lie_in_the_recording_and_say_what_they_are(tmp_path, file_form
 def test_captures_change_nothing_in_the_run_and_one_is_at_its_end():
     plain, captured = simulate_run(CAPTURED, KEY, WORK), simulate_run(CAPTURED, KEY, replace(WORK, captures=1))
     np.testing.assert_array_equal(plain.values, captured.values)
-    assert (plain.moments, [moment.time_s for moment in captured.moments]) == ((), pytest.approx([239.9]))
+    assert plain.moments == ()
+    assert [moment.time_s for moment in captured.moments] == pytest.approx([239.9])
     with pytest.raises(InvalidInputError, match="tiny has no circuit that can be captured"):
         simulate_run(SYSTEM, KEY, replace(WORK, captures=1))
     with pytest.raises(InvalidInputError, match="at most 100 captures"):
