@@ -94,7 +94,7 @@ async def test_a_caller_cancelled_in_the_same_instant_as_its_answer_leaves_no_tr
         with factory.now.held():
             task = asyncio.create_task(subject.infer(item(1)))
             await factory.now.busy()
-            request = subject._runner.in_flight[0]
+            request = subject._now.instances[0].runner.in_flight[0]
             request.fail(EngineFailedError("just now"), Ending.MODEL_FAILED)
             task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -6,8 +6,9 @@ import time
 import pytest
 
 from gnn_service.core.errors import BundleError, EngineFailedError, EngineStoppedError
-from gnn_service.inference.supervision import HUNG_MAX
 from tests.support.inference import DEADLY, Factory, SteppingClock, ended, engine, item, model_threads, score, until
+
+HUNG_MAX = 3
 
 
 async def three_waiters(subject, factory):
@@ -75,7 +76,7 @@ async def test_a_process_that_was_stopped_and_goes_on_fails_nobody():
 async def test_a_worker_that_ends_while_idle_is_noticed_without_a_request():
     factory = Factory()
     async with engine(factory) as subject:
-        subject._supervisor.worker.retire()
+        subject._now.instances[0].supervisor.worker.retire()
         await until(lambda: subject.stats().restarts == 1)
         await until(lambda: subject.health().ready)
         assert score(await subject.infer(item(1))) == 2
@@ -123,7 +124,7 @@ async def test_a_worker_that_held_out_starts_over_with_the_shortest_pause():
 
 async def test_hung_threads_are_not_piled_up():
     factory, clock = Factory(), SteppingClock()
-    async with engine(factory, clock=clock, heartbeat_timeout_s=0.05) as subject:
+    async with engine(factory, clock=clock, heartbeat_timeout_s=0.05, hung_max=HUNG_MAX) as subject:
         for _ in range(HUNG_MAX):
             factory.now.gate.clear()
             with pytest.raises(EngineFailedError):
@@ -139,7 +140,7 @@ async def test_hung_threads_are_not_piled_up():
 
 
 async def test_a_thread_that_never_returns_does_not_hold_up_a_stop(monkeypatch, caplog):
-    monkeypatch.setattr("gnn_service.inference.supervision._JOIN_S", 0.05)
+    monkeypatch.setattr("gnn_service.inference.left_behind.JOIN_S", 0.05)
     factory = Factory()
     subject = engine(factory, drain_timeout_s=0.05)
     await subject.start()
@@ -208,11 +209,11 @@ async def test_a_runtime_that_fails_to_close_does_not_hold_up_a_stop(caplog):
 async def test_a_defect_in_the_engines_own_loop_fails_the_waiters_and_is_recovered_from(caplog):
     factory = Factory()
     async with engine(factory) as subject:
-        take = subject._batcher.take
-        subject._batcher.take = lambda *_: 1 / 0  # type: ignore[method-assign,assignment]
+        take = subject._now.batcher.take
+        subject._now.batcher.take = lambda *_: 1 / 0  # type: ignore[method-assign,assignment]
         with pytest.raises(EngineFailedError, match="ZeroDivisionError"):
             await subject.infer(item(1))
-        subject._batcher.take = take  # type: ignore[method-assign]
+        subject._now.batcher.take = take  # type: ignore[method-assign]
         await until(lambda: subject.health().ready)
         assert score(await subject.infer(item(2))) == 3
     assert "the engine's loop failed" in caplog.text

@@ -11,6 +11,7 @@ from gnn_service.core.errors import EngineFailedError
 from gnn_service.inference.batcher import Priority
 from gnn_service.inference.engine import Engine
 from gnn_service.inference.runtimes.onnx import OnnxRuntime
+from gnn_service.inference.spec import ModelSpec
 from tests.support.inference import POISON, Factory, ended, engine, item, model_threads, score, settings, until
 from tests.support.onnx_graphs import graph_item, message_passing, reference
 
@@ -54,7 +55,7 @@ async def test_every_caller_left_alone_gets_its_own_answer(seed):
         stats = subject.stats()
         assert stats.requests == sum(ended(subject).values())
         assert set(ended(subject)) <= {"answered", "cancelled"}
-        assert (stats.queue_depth, stats.in_flight, len(subject._batcher)) == (0, 0, 0)
+        assert (stats.queue_depth, stats.in_flight, len(subject._now.batcher)) == (0, 0, 0)
     assert model_threads() == []
 
 
@@ -67,7 +68,7 @@ async def test_every_caller_left_alone_gets_its_own_answer_from_a_real_graph(see
     def make(value):
         return graph_item(value, nodes=4 + value % 3)
 
-    async with Engine(lambda: OnnxRuntime(graph, "cpu"), settings(), canary=canary, expected=expected) as subject:
+    async with Engine(ModelSpec(lambda: OnnxRuntime(graph, "cpu"), canary, expected), settings()) as subject:
         for value, answer in await chaos(subject, make, seed):
             known = reference(make(value))
             np.testing.assert_allclose(answer["nodes"], known["nodes"], atol=1e-5, rtol=0)

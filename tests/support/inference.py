@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gnn_service.core.config import BreakerSettings, InferenceSettings
 from gnn_service.inference.engine import Engine
 from gnn_service.inference.runtimes.base import Batch, Item, Output, RuntimeLostError
+from gnn_service.inference.spec import ModelSpec
 
 CANARY: Item = {"x": np.zeros((3, 2), np.float32), "adjacency": np.eye(3, dtype=np.float32)}
 CANARY_ANSWER: Output = {"score": np.array(1, np.float32), "nodes": np.zeros(3, np.float32)}
@@ -147,9 +148,10 @@ def settings(**changes: Any) -> InferenceSettings:
 
 
 def engine(factory: Callable[[], Any], *, clock: Any = None, **changes: Any) -> Engine:
-    expected = changes.pop("expected", CANARY_ANSWER)
-    extra = {name: changes.pop(name) for name in ("tolerance", "start_timeout_s") if name in changes}
-    return Engine(factory, settings(**changes), canary=CANARY, expected=expected, clock=clock, **extra)
+    model = {name: changes.pop(name) for name in ("tolerance", "version") if name in changes}
+    extra = {name: changes.pop(name) for name in ("start_timeout_s",) if name in changes}
+    spec = ModelSpec(factory, CANARY, changes.pop("expected", CANARY_ANSWER), **model)
+    return Engine(spec, settings(**changes), clock=clock, **extra)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:

@@ -20,6 +20,7 @@ from gnn_service.domain.recording import MICROSECONDS, Readings, Recording, Trut
 from gnn_service.domain.shipped import RIG, shipped_machine
 from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.inference.engine import Engine
+from gnn_service.inference.spec import ModelSpec
 from gnn_service.model.encode import Structure, Vocabulary
 from gnn_service.model.network import Architecture
 from gnn_service.physics.gas import filling_deficit, gas_volume
@@ -241,7 +242,6 @@ async def asking(model: Model) -> AsyncIterator[Diagnoser]:
     """The path of the service, on the network itself."""
     bundle = make_bundle(model, {}, export=False)
     item, expected = bundle.canary
-    async with Engine(
-        lambda: TorchRuntime(model.network), InferenceSettings(), canary=item, expected=expected
-    ) as engine:
+    spec = ModelSpec(lambda: TorchRuntime(model.network), item, expected)
+    async with Engine(spec, InferenceSettings()) as engine:
         yield Diagnoser(bundle, engine)

@@ -14,6 +14,7 @@ from gnn_service.domain.catalogue import catalogue
 from gnn_service.domain.machine import Machine
 from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.inference.engine import Engine
+from gnn_service.inference.spec import ModelSpec
 from gnn_service.model.baseline import Baseline, fit_baseline
 from gnn_service.model.bundle import Arrays, Bundle
 from gnn_service.model.encode import Structure, Vocabulary, encode
@@ -129,7 +130,7 @@ async def tiny_diagnoser(bundle: Bundle | None = None, **settings: Any) -> Async
     item, expected = chosen.canary
     with one_thread():
         runtime = TorchRuntime(network())
-        async with Engine(lambda: runtime, InferenceSettings(**settings), canary=item, expected=expected) as engine:
+        async with Engine(ModelSpec(lambda: runtime, item, expected), InferenceSettings(**settings)) as engine:
             yield Diagnoser(chosen, engine)
 
 

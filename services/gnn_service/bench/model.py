@@ -16,6 +16,7 @@ from gnn_service.core.config import InferenceSettings
 from gnn_service.core.errors import InvalidInputError
 from gnn_service.inference.engine import Engine
 from gnn_service.inference.runtimes.base import Item, Output, Runtime
+from gnn_service.inference.spec import ModelSpec
 
 CALLERS: Final = (1, 16, 32)
 ROUNDS: Final = 5
@@ -119,7 +120,7 @@ async def bench_model(
     try:
         for size in beside:
             _bare_loop(bare, item, size, 0.0)
-        async with Engine(runtime_factory, settings, canary=item, expected=expected) as engine:
+        async with Engine(ModelSpec(runtime_factory, item, expected), settings) as engine:
             for _ in range(ROUNDS):
                 for size, samples in beside.items():
                     samples.add(_bare_loop(bare, item, size, slice_s))

@@ -22,6 +22,7 @@ from gnn_service.inference.diagnoser import Diagnoser, Prepared
 from gnn_service.inference.engine import Engine
 from gnn_service.inference.runtimes.base import Item, Runtime
 from gnn_service.inference.runtimes.onnx import OnnxRuntime
+from gnn_service.inference.spec import ModelSpec
 from gnn_service.model.bundle import Bundle
 
 _WARM_RUNS: Final = 5
@@ -118,7 +119,7 @@ def _loop() -> _Loop:
 
     item, expected = bundle.canary
     # the engine is never started: windows are encoded and decoded here, and run on the runtime below
-    diagnoser = Diagnoser(bundle, Engine(runtime, inference, canary=item, expected=expected))
+    diagnoser = Diagnoser(bundle, Engine(ModelSpec(runtime, item, expected), inference))
     return _Loop(settings, bundle, diagnoser, runtime())
 
 

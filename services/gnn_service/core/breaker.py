@@ -117,6 +117,14 @@ class CircuitBreaker:
             self._change(BreakerState.HALF_OPEN)
         return self._state
 
+    @property
+    def full(self) -> bool:
+        """Whether it is half-open with as many probes out as may be: the next call has to wait for their verdict."""
+        if self.state is not BreakerState.HALF_OPEN:
+            return False
+        probes = self._completed + self._in_flight
+        return self._in_flight >= self._settings.half_open_concurrent or probes >= self._settings.half_open_probes
+
     def stats(self) -> BreakerStats:
         """A snapshot for health and metrics."""
         state = self.state
@@ -135,8 +143,7 @@ class CircuitBreaker:
         if state is BreakerState.OPEN:
             self._refuse(self._pause_left())
         if state is BreakerState.HALF_OPEN:
-            probes = self._completed + self._in_flight
-            if self._in_flight >= self._settings.half_open_concurrent or probes >= self._settings.half_open_probes:
+            if self.full:
                 self._refuse(min(_PROBING_RETRY_S, self._settings.open_s))
             self._in_flight += 1
         return Permit(self, self._generation)

@@ -179,16 +179,20 @@ class InferenceSettings(SettingsGroup):
 
     batch_max: int = Field(16, ge=1, le=64, description="Windows in a batch, at most.")
     batch_wait_ms: float = Field(50.0, ge=0, le=1000, description="Milliseconds a batch is held open, at most.")
-    warmup_iterations: int = Field(10, ge=1, le=1000, description="Runs of the model before it is ready.")
+    warmup_iterations: int = Field(10, ge=1, le=1000, description="Runs of each batch size before it is ready.")
     queue_max: int = Field(256, ge=1, le=65_536, description="Windows that may wait; more are refused at once.")
     request_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds from arrival to answer, at most.")
+    instances: int = Field(1, ge=1, le=64, description="Model threads side by side, each with a runtime of its own.")
     threads: int = Field(1, ge=1, le=256, description="Threads inside the model's runtime.")
     restart_backoff_s: float = Field(0.5, gt=0, le=600, description="Seconds before a dead worker's first restart.")
     restart_backoff_max_s: float = Field(30.0, gt=0, le=3600, description="Seconds between restarts, at most.")
     heartbeat_timeout_s: float = Field(10.0, gt=0, le=600, description="Seconds of silence that mean a hung worker.")
+    hung_max: int = Field(4, ge=1, le=64, description="Hung threads after which the process ends for a new one.")
     drain_timeout_s: float = Field(10.0, ge=0, le=600, description="Seconds for waiting requests on shutdown.")
     memory_fraction: float = Field(0.8, gt=0, le=1, description="Share of a GPU's memory to use; no effect on a CPU.")
     tensor_models: Graphs = Field((), description="ONNX graphs to serve as they are through /v2, by name.")
+    shadow_fraction: float = Field(0.1, gt=0, le=1, description="Share of answers that a shadow model computes too.")
+    shadow_queue_max: int = Field(32, ge=1, le=4096, description="Samples that may wait for it; more are dropped.")
     breaker: BreakerSettings = Field(default_factory=BreakerSettings, description="Pauses calls to a failing model.")
 
     def graphs(self) -> dict[str, Path]:

@@ -118,6 +118,14 @@ class BundleError(GnnServiceError):
     title = "The model bundle cannot be used"
 
 
+class SwapRefusedError(GnnServiceError):
+    """The model cannot be exchanged now; the present one serves on."""
+
+    status = 409
+    code = "swap-refused"
+    title = "The model is not exchanged"
+
+
 class UnavailableError(GnnServiceError):
     """The service cannot answer now; it may be able to later."""
 

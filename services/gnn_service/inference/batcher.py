@@ -32,11 +32,23 @@ class Request(asyncio.Future[Output]):
     """One item on its way, and the future of its answer. Times are seconds of the engine's clock.
 
     It ends exactly once: answered, failed or cancelled by whoever waits; ``on_end`` hears of it in that instant.
+    ``context`` is the caller's own, which goes with the item.
     """
 
-    __slots__ = ("_on_end", "arrived_at", "deadline_at", "ending", "item", "link", "priority", "signature", "waiting")
+    __slots__ = (
+        "_on_end",
+        "arrived_at",
+        "context",
+        "deadline_at",
+        "ending",
+        "item",
+        "link",
+        "priority",
+        "signature",
+        "waiting",
+    )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one request as the engine knows it
         self,
         item: Item,
         signature: Signature,
@@ -44,9 +56,10 @@ class Request(asyncio.Future[Output]):
         arrived_at: float,
         deadline_at: float,
         *,
-        loop: asyncio.AbstractEventLoop,
+        loop: asyncio.AbstractEventLoop | None = None,
         on_end: Callable[["Request"], object] | None = None,
         link: Link | None = None,
+        context: object = None,
     ) -> None:
         super().__init__(loop=loop)
         self.item = item
@@ -55,6 +68,7 @@ class Request(asyncio.Future[Output]):
         self.arrived_at = arrived_at
         self.deadline_at = deadline_at
         self.link = link
+        self.context = context
         self.ending: Ending | None = None
         self.waiting = False
         self._on_end = on_end

@@ -19,6 +19,7 @@ from gnn_service.inference.batcher import Priority
 from gnn_service.inference.engine import Engine
 from gnn_service.inference.runtimes.base import Item
 from gnn_service.inference.runtimes.onnx import OnnxRuntime
+from gnn_service.inference.spec import ModelSpec
 from gnn_service.model import decode
 from gnn_service.model.baseline import Baseline, fit_baseline
 from gnn_service.model.bundle import Bundle
@@ -75,7 +76,7 @@ class Diagnoser:
             inference = settings.inference
             return OnnxRuntime(chosen.onnx, settings.model.device, inference.threads, inference.memory_fraction)
 
-        async with Engine(runtime, settings.inference, canary=item, expected=expected) as engine:
+        async with Engine(ModelSpec(runtime, item, expected, "diagnosis", chosen.version), settings.inference) as engine:
             diagnoser = cls(chosen, engine)
             # The first machine costs a second for its units; nobody should wait for it.
             await asyncio.to_thread(lambda: [diagnoser.kind(machine) for machine in diagnoser.machines().values()])

@@ -1,46 +1,81 @@
-"""Many concurrent callers, one model: a bounded door, batches, deadlines, a breaker and a supervised worker.
+"""Many concurrent callers, one model at a time: what serves it, what takes its place, and what looks on.
 
-A batch is formed the moment the model is free, from whatever waits; nobody waits for a batch to fill. All state lives
-in the event loop and takes no locks; the model runs on one thread, with one hand-over a batch.
+`Engine` is the one door. Behind it stands a `Generation`, the model that answers; during a swap a second one, loading
+or finishing what it has; and at most one `Shadow`.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+import contextvars
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-from gnn_service.core.breaker import BreakerState, CircuitBreaker
+from gnn_service.core.breaker import BreakerState
 from gnn_service.core.clock import Clock, SystemClock
 from gnn_service.core.config import InferenceSettings
-from gnn_service.core.errors import (
-    BreakerOpenError,
-    DeadlineExceededError,
-    EngineFailedError,
-    EngineStoppedError,
-    GnnServiceError,
-    InvalidInputError,
-    OverloadedError,
-)
-from gnn_service.inference.batcher import Batcher, Priority, Request
-from gnn_service.inference.canary import Canary
-from gnn_service.inference.deadlines import Deadlines
-from gnn_service.inference.execution import BatchRunner, ModelWorker
-from gnn_service.inference.runtimes.base import Item, Output, Runtime
-from gnn_service.inference.stats import Counters, Ending, EngineHealth, EngineStats, Readiness, WorkerState
-from gnn_service.inference.supervision import Supervisor
-from gnn_service.inference.worker import WorkerLostError
-from gnn_service.observability import tracing
+from gnn_service.core.errors import EngineStoppedError, SwapRefusedError
+from gnn_service.inference.batcher import Priority, Request
+from gnn_service.inference.generation import Generation
+from gnn_service.inference.left_behind import LeftBehind
+from gnn_service.inference.runtimes.base import Item, Output
+from gnn_service.inference.shadow import Disagree, Shadow, Translate
+from gnn_service.inference.spec import ModelSpec
+from gnn_service.inference.stats import Counters, EngineHealth, EngineStats, Readiness, WorkerState
+from gnn_service.inference.supervision import Shared
 
-_RETRY_S: Final = 1.0
-_AT_THE_DOOR: Final = {
-    BreakerOpenError: Ending.BREAKER_OPEN,
-    DeadlineExceededError: Ending.EXPIRED,
-    EngineFailedError: Ending.WORKER_LOST,
-    EngineStoppedError: Ending.STOPPED,
-    InvalidInputError: Ending.INVALID,
-    OverloadedError: Ending.OVERLOADED,
-}
+
+class Lease:
+    """Holds on to the model of the moment: whatever is swapped meanwhile, this one goes on answering its holder.
+
+    For whoever prepares an item for one model and reads its answer with the same. Hold it for one request; a swap
+    waits for it, and gives up after ``request_timeout_s`` and ``drain_timeout_s``.
+    """
+
+    def __init__(self, generation: Generation, on_release: Callable[[], object]) -> None:
+        self._generation = generation
+        self._on_release = on_release
+        self._held = True
+        generation.leases += 1
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that is held."""
+        return self._generation.spec
+
+    async def infer(
+        self,
+        item: Item,
+        *,
+        timeout_s: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        context: object = None,
+    ) -> Output:
+        """As `Engine.infer`, by the model that is held."""
+        return await self._generation.infer(item, timeout_s, priority, context)
+
+    def submit(
+        self,
+        item: Item,
+        *,
+        timeout_s: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        context: object = None,
+    ) -> Request:
+        """As `Engine.submit`, by the model that is held."""
+        return self._generation.submit(item, timeout_s, priority, context)
+
+    def release(self) -> None:
+        """Let go; a second time is no error."""
+        if self._held:
+            self._held = False
+            self._generation.leases -= 1
+            self._on_release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 class Engine:
@@ -48,81 +83,64 @@ class Engine:
 
     Use it as an async context manager, or call `start` and `stop`::
 
-        async with Engine(lambda: OnnxRuntime(graph), settings, canary=item, expected=answer) as engine:
+        async with Engine(ModelSpec(lambda: OnnxRuntime(graph), item, answer), settings) as engine:
             output = await engine.infer(item)
 
     Args:
-        runtime_factory: builds the runtime; called on the worker's thread, again after each loss of the worker.
+        spec: the model that it begins with.
         settings: sizes, times and the breaker's numbers.
-        canary: one valid item; its names, types and numbers of axes are what every item must have.
-        expected: the canary's answer; None asks only for finite numbers.
         clock: monotonic seconds and pauses.
-        tolerance: difference to ``expected`` that is still right, absolute and relative.
-        start_timeout_s: seconds for building the runtime and warming it up.
+        start_timeout_s: seconds for building a runtime and warming it up.
     """
 
     def __init__(
         self,
-        runtime_factory: Callable[[], Runtime],
+        spec: ModelSpec,
         settings: InferenceSettings,
         *,
-        canary: Item,
-        expected: Output | None,
         clock: Clock | None = None,
-        tolerance: float = 1e-3,
         start_timeout_s: float = 120.0,
     ) -> None:
         self._settings = settings
         self._clock = clock or SystemClock()
-        self._canary = Canary(canary, expected, tolerance)
         self._counters = Counters()
-        self._breaker = CircuitBreaker(settings.breaker, self._clock)
-        self._batcher = Batcher(settings.batch_max, settings.batch_wait_ms / 1000, settings.queue_max)
-        self._runner = BatchRunner(
-            self._canary, settings.batch_max, settings.heartbeat_timeout_s, self._clock, self._breaker, self._counters
-        )
-        self._deadlines = Deadlines(self._clock, self._live)
-        self._wake = asyncio.Event()
-        self._sleeping = True
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._supervisor = Supervisor(
-            runtime_factory,
-            settings,
-            runner=self._runner,
-            canary=self._canary,
-            clock=self._clock,
-            counters=self._counters,
-            serve=self._serve,
-            on_loss=self._fail_everybody,
-            on_exit=self._wake.set,
-            start_timeout_s=start_timeout_s,
-        )
-        self._probe: asyncio.Task[Readiness] | None = None
-        self._flaw: str | None = None
+        self._left_behind = LeftBehind(settings.hung_max)
+        self._shared = Shared(settings, self._clock, self._counters, self._left_behind, start_timeout_s)
+        self._now = Generation(spec, self._shared, self._answered)
+        self._coming: Generation | None = None
+        self._going: Generation | None = None
+        self._retiring: asyncio.Task[None] | None = None
+        self._released = asyncio.Event()
+        self._previous: ModelSpec | None = None
+        self._shadow: Shadow | None = None
+        self._shadow_change = asyncio.Lock()
+        self._stopping = False
 
     async def start(self) -> None:
-        """Build the runtime, warm it up, check the canary; ready when this returns.
+        """Build the model, warm it up, check the canary; ready when this returns.
 
         Raises:
             GnnServiceError: the model cannot be loaded, fails its warm-up or answers its canary wrongly.
             EngineStoppedError: it was started or stopped before.
         """
-        await self._supervisor.start()
+        await self._now.start()
 
     async def stop(self) -> None:
-        """Admit nobody, let those inside finish for ``drain_timeout_s`` seconds, refuse the rest, end the worker."""
-        self._supervisor.close_door()
+        """Admit nobody, let those inside finish for ``drain_timeout_s`` seconds, refuse the rest, end the threads."""
+        self._stopping = True
+        limit_s = self._settings.drain_timeout_s
+        if self._retiring is not None:
+            self._retiring.cancel()
+        generations = [one for one in (self._now, self._going, self._coming) if one is not None]
         try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.drain_timeout_s):
-                    await self._idle.wait()
+            await asyncio.gather(*(generation.stop(limit_s) for generation in generations))
         finally:
-            self._end_all(EngineStoppedError, "the service is stopping; try again later", Ending.STOPPED)
-            self._deadlines.close()
-            if self._probe is not None:
-                await asyncio.wait({self._probe})
-            await self._supervisor.stop()
+            async with self._shadow_change:
+                if self._shadow is not None:
+                    await self._shadow.stop()
+                    self._shadow = None
+            if self._retiring is not None:
+                await asyncio.wait({self._retiring})
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -133,8 +151,15 @@ class Engine:
     ) -> None:
         await self.stop()
 
+    # ---- requests ----
+
     async def infer(
-        self, item: Item, *, timeout_s: float | None = None, priority: Priority = Priority.NORMAL
+        self,
+        item: Item,
+        *,
+        timeout_s: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        context: object = None,
     ) -> Output:
         """The model's answer to one item. Cancel freely: nobody else notices.
 
@@ -142,6 +167,7 @@ class Engine:
             item: arrays by input name, without a batch axis; left unchanged until the answer is there.
             timeout_s: seconds from now to the answer, at most; None takes ``request_timeout_s``.
             priority: who goes first when several wait.
+            context: the caller's own, handed to a shadow with the item.
 
         Returns:
             arrays by output name, without a batch axis; the caller's own.
@@ -154,23 +180,119 @@ class Engine:
             EngineFailedError: the model failed on this item, or its worker was lost.
             EngineStoppedError: the engine is not started, or is stopping.
         """
-        if tracing.link_to_current() is None:
-            return await self.submit(item, timeout_s=timeout_s, priority=priority)
-        with tracing.span(tracing.SpanName.ENGINE_REQUEST):
-            return await self.submit(item, timeout_s=timeout_s, priority=priority)
+        return await self._now.infer(item, timeout_s, priority, context)
 
-    def submit(self, item: Item, *, timeout_s: float | None = None, priority: Priority = Priority.NORMAL) -> Request:
+    def submit(
+        self,
+        item: Item,
+        *,
+        timeout_s: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        context: object = None,
+    ) -> Request:
         """`infer` without a task: the future of the answer, for callers who live from callbacks.
 
         Arguments are as for `infer`. What is refused at the door raises here; what goes wrong later is the future's
         exception, of the same kinds. ``cancel()`` on it is what cancelling `infer` is: it is not computed any more,
         and nobody else notices. Either way it ends once and is counted once. In the event loop's thread only.
         """
+        return self._now.submit(item, timeout_s, priority, context)
+
+    def lease(self) -> Lease:
+        """Hold on to the model of the moment; release it, or use it as a context manager."""
+        return Lease(self._now, self._released.set)
+
+    # ---- other models ----
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that answers new requests."""
+        return self._now.spec
+
+    @property
+    def previous(self) -> ModelSpec | None:
+        """The model that `roll_back` goes back to."""
+        return self._previous
+
+    async def swap(self, spec: ModelSpec) -> None:
+        """Serve another model from now on, without refusing or losing a request.
+
+        It is loaded, warmed up and checked by its canary beside the present one; new requests then go to it, those
+        inside finish on the model they started on, and this returns when that has left. Cancelled while the new model
+        is loading, nothing has changed; later, the old one still leaves by itself.
+
+        Raises:
+            GnnServiceError: the new model cannot be loaded, fails its warm-up or answers its canary wrongly; the
+                present one serves on.
+            SwapRefusedError: another swap is under way, or the last one's old model has not left yet: never more
+                than two are in memory.
+            EngineStoppedError: the engine is not started, or is stopping.
+        """
+        if self._coming is not None or self._going is not None:
+            raise SwapRefusedError("another model is being exchanged; try again when that is done", retry_after_s=1.0)
+        if self._stopping or self._now.state in {WorkerState.NEW, WorkerState.STARTING, WorkerState.STOPPED}:
+            raise EngineStoppedError("the engine is not running; start it before another model", retry_after_s=1.0)
+        self._coming = coming = Generation(spec, self._shared, self._answered)
         try:
-            return self._admit(item, timeout_s, priority)
-        except GnnServiceError as refusal:
-            self._count(_AT_THE_DOOR[type(refusal)], priority)
+            await coming.start()
+        except BaseException:
+            self._counters.failed_swaps += 1
             raise
+        finally:
+            self._coming = None
+        self._going, self._now = self._now, coming
+        self._previous = self._going.spec
+        self._counters.swaps += 1
+        # It outlives a caller who gives up, and must not carry on that caller's trace.
+        self._retiring = asyncio.create_task(self._retire(self._going), context=contextvars.Context())
+        await asyncio.shield(self._retiring)
+
+    async def roll_back(self) -> None:
+        """Swap to the model before the present one; a second time comes back to it. Raises as `swap`."""
+        if self._previous is None:
+            raise SwapRefusedError("there is no previous model to go back to")
+        await self.swap(self._previous)
+        self._counters.roll_backs += 1
+
+    async def set_shadow(
+        self, spec: ModelSpec | None, *, translate: Translate | None = None, disagree: Disagree | None = None
+    ) -> None:
+        """Have a second model compute a share of the answered requests too (``shadow_fraction``), or stop that.
+
+        Callers are neither delayed nor failed by it. A shadow that was there before is stopped first.
+
+        Args:
+            spec: the model; None for none.
+            translate: makes its items, where they are not those of the model that answers.
+            disagree: whether two answers mean something else; counted in the statistics.
+
+        Raises:
+            GnnServiceError: the model cannot be loaded, fails its warm-up or answers its canary wrongly; there is no
+                shadow then.
+            EngineStoppedError: the engine is not started, or is stopping.
+        """
+        async with self._shadow_change:
+            if self._shadow is not None:
+                gone, self._shadow = self._shadow, None
+                await gone.stop()
+            if spec is None:
+                return
+            if self._stopping or self._now.state is WorkerState.NEW:
+                raise EngineStoppedError("the engine is not running; start it before its shadow", retry_after_s=1.0)
+            shadow = Shadow(spec, self._shared, translate=translate, disagree=disagree)
+            await shadow.start()
+            self._shadow = shadow
+
+    # ---- what is told of it ----
+
+    @property
+    def on_fatal(self) -> Callable[[str], object] | None:
+        """Told once why only a new process can help: ``hung_max`` model threads hang. Readiness is false by then."""
+        return self._left_behind.on_fatal
+
+    @on_fatal.setter
+    def on_fatal(self, callback: Callable[[str], object] | None) -> None:
+        self._left_behind.on_fatal = callback
 
     async def check_ready(self, *, timeout_s: float | None = None) -> Readiness:
         """Send the canary through the whole path and compare its answer; concurrent askers share one run.
@@ -181,132 +303,62 @@ class Engine:
         Args:
             timeout_s: seconds until this asker has an answer, at most; None takes ``heartbeat_timeout_s``.
         """
-        limit_s = self._settings.heartbeat_timeout_s if timeout_s is None else timeout_s
-        began = self._clock.monotonic()
-        if self._probe is None or self._probe.done():
-            # never shorter than usual: whoever joins it may have more time than whoever began it
-            probe_s = max(limit_s, self._settings.heartbeat_timeout_s)
-            self._probe = asyncio.create_task(self._ask_canary(probe_s))
-        probe = self._probe
-        await asyncio.wait({probe}, timeout=limit_s)
-        if probe.done():
-            return probe.result()
-        reason = f"the canary had no answer within {limit_s:g} s"
-        return Readiness(ready=False, reason=reason, seconds=self._clock.monotonic() - began)
+        return await self._now.check_ready(self._settings.heartbeat_timeout_s if timeout_s is None else timeout_s)
 
     def health(self) -> EngineHealth:
         """What is true now, without running anything."""
-        worker = self._supervisor.worker
+        now = self._now
+        instances = tuple(instance.health() for instance in now.instances)
+        breaker, stuck = now.breaker.state, self._left_behind.verdict
         return EngineHealth(
-            ready=self._supervisor.state is WorkerState.READY and self._breaker.state is not BreakerState.OPEN,
-            worker=self._supervisor.state,
-            breaker=self._breaker.state.value,
-            queue_depth=len(self._batcher),
-            in_flight=self._in_flight(),
-            busy_s=worker.busy_s if worker else 0.0,
+            ready=now.state is WorkerState.READY and breaker is not BreakerState.OPEN and stuck is None,
+            worker=now.state,
+            breaker=breaker.value,
+            queue_depth=len(now.batcher),
+            in_flight=now.in_flight,
+            busy_s=max(instance.busy_s for instance in instances),
             restarts=self._counters.restarts,
-            runtime=worker.name if worker else None,
-            device=worker.device if worker else None,
-            last_error=self._flaw or self._supervisor.last_error,
+            runtime=next((instance.runtime for instance in instances if instance.runtime), None),
+            device=next((instance.device for instance in instances if instance.device), None),
+            last_error=now.last_error,
+            instances=instances,
+            model=now.spec.name,
+            version=now.spec.version,
+            previous=self._previous.version if self._previous else None,
+            shadow=self._shadow.spec.version if self._shadow else None,
+            swapping=self._coming is not None or self._going is not None,
         )
 
     def stats(self) -> EngineStats:
-        """The counts so far."""
+        """The counts so far; they go on over swaps."""
+        now, going = self._now, self._going
+        serving = [now, going] if going is not None else [now]
         return self._counters.snapshot(
-            queue_depth=len(self._batcher),
-            in_flight=self._in_flight(),
-            worker=self._supervisor.state,
-            breaker=self._breaker.state.value,
-            batch_limit=self._runner.limit,
+            queue_depth=sum(len(generation.batcher) for generation in serving),
+            in_flight=sum(generation.in_flight for generation in serving),
+            worker=now.state,
+            breaker=now.breaker.state.value,
+            batch_limit=min(instance.runner.limit for instance in now.instances),
+            instances_ready=sum(instance.supervisor.state is WorkerState.READY for instance in now.instances),
+            version=now.spec.version,
+            shadow=self._shadow.stats() if self._shadow else self._counters.shadow.snapshot(),
         )
 
-    # ---- one request ----
+    def _answered(self, answered: Sequence[tuple[Request, Output]]) -> None:
+        if self._shadow is not None:
+            self._shadow.offer(answered)
 
-    def _admit(self, item: Item, timeout_s: float | None, priority: Priority) -> Request:
-        arrived = self._clock.monotonic()
-        self._supervisor.check_open()
-        signature = self._canary.signature_of(item)
-        limit_s = self._settings.request_timeout_s if timeout_s is None else timeout_s
-        if not limit_s > 0:
-            raise DeadlineExceededError(f"the deadline had passed on arrival: {limit_s:g} s were left")
-        if self._breaker.state is BreakerState.OPEN:
-            self._breaker.acquire().release()  # raises, with the time that is left, unless that has just passed
-        link = tracing.link_to_current()
-        loop = asyncio.get_running_loop()
-        request = Request(
-            item, signature, priority, arrived, arrived + limit_s, loop=loop, on_end=self._ended, link=link
-        )
-        if not self._batcher.put(request):
-            self._make_place(priority)
-            self._batcher.put(request)
-        self._deadlines.watch(request)
-        self._idle.clear()
-        if self._sleeping:
-            self._sleeping = False
-            self._wake.set()
-        return request
-
-    def _make_place(self, priority: Priority) -> None:
-        """Have somebody of lower rank give way.
-
-        Raises:
-            OverloadedError: everybody who waits is at least as urgent.
-        """
-        retry_s = max(_RETRY_S, len(self._batcher) * self._runner.seconds_per_item)
-        detail = f"{len(self._batcher)} windows are waiting already; try again in {retry_s:.0f} s"
-        last = self._batcher.give_way(priority)
-        if last is None:
-            raise OverloadedError(detail, retry_after_s=retry_s)
-        last.fail(OverloadedError(detail, retry_after_s=retry_s), Ending.OVERLOADED)
-
-    def _ended(self, request: Request) -> None:
-        self._batcher.discard(request)
-        if request.ending is not None and request.priority is not Priority.PROBE:
-            self._counters.ended[request.ending] += 1
-
-    def _live(self) -> list[Request]:
-        return [*self._batcher.waiting(), *self._runner.in_flight]
-
-    def _count(self, ending: Ending, priority: Priority) -> None:
-        if priority is not Priority.PROBE:
-            self._counters.ended[ending] += 1
-
-    def _in_flight(self) -> int:
-        return sum(not request.done() for request in self._runner.in_flight)
-
-    async def _ask_canary(self, timeout_s: float) -> Readiness:
+    async def _retire(self, old: Generation) -> None:
+        """Let an old model finish what it has, and end it."""
+        limit_s = self._settings.request_timeout_s + self._settings.drain_timeout_s
         began = self._clock.monotonic()
         try:
-            output = await self.submit(self._canary.item, timeout_s=timeout_s, priority=Priority.PROBE)
-        except GnnServiceError as error:
-            reason: str | None = str(error)
-        else:
-            self._flaw = reason = self._canary.flaw(output)
-        return Readiness(reason is None, reason, self._clock.monotonic() - began)
-
-    # ---- the batches ----
-
-    async def _serve(self, worker: ModelWorker) -> None:
-        """Take batch after batch through this worker, until it is lost."""
-        while True:
-            if worker.exited:
-                raise WorkerLostError("the model's worker ended while it was idle")
-            # A half-open breaker admits probes: single items, so that few suffer if the model is still sick.
-            probing = self._breaker.state is BreakerState.HALF_OPEN
-            batch = self._batcher.take(self._clock.monotonic(), 1 if probing else self._runner.limit)
-            if batch:
-                await self._runner.execute(worker, batch)
-            else:
-                self._sleeping = True
-                self._idle.set()
-                self._wake.clear()
-                await self._wake.wait()
-
-    def _fail_everybody(self, reason: str, retry_after_s: float) -> None:
-        self._end_all(EngineFailedError, f"{reason}; it is being restarted", Ending.WORKER_LOST, retry_after_s)
-
-    def _end_all(self, kind: type[GnnServiceError], detail: str, ending: Ending, retry_after_s: float = 1.0) -> None:
-        for request in (*self._runner.in_flight, *self._batcher.drain()):
-            request.fail(kind(detail, retry_after_s=retry_after_s), ending)
-        self._runner.in_flight = []
-        self._idle.set()
+            async with asyncio.timeout(limit_s):
+                while old.leases:
+                    self._released.clear()
+                    await self._released.wait()
+        except TimeoutError:
+            pass  # somebody holds it longer than any request may take
+        finally:
+            await old.stop(max(0.0, limit_s - (self._clock.monotonic() - began)))
+            self._going = None

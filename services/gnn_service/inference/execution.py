@@ -1,7 +1,7 @@
 """Takes one batch through the model: who still waits, halves around a poisonous item, memory, and the breaker."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -13,7 +13,7 @@ from gnn_service.inference.batcher import Priority, Request
 from gnn_service.inference.canary import Canary
 from gnn_service.inference.deadlines import expire
 from gnn_service.inference.loaded import LoadedModel, Run
-from gnn_service.inference.runtimes.base import Item
+from gnn_service.inference.runtimes.base import Item, Output
 from gnn_service.inference.stats import Counters, Ending
 from gnn_service.inference.worker import JobFailedError, Worker, WorkerLostError, describe
 from gnn_service.observability import tracing
@@ -49,6 +49,7 @@ class BatchRunner:
         clock: stamps deadlines.
         breaker: counts batches.
         counters: what is counted for the statistics.
+        on_answered: given the requests of callers that were just answered, with their answers; must not wait.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class BatchRunner:
         clock: Clock,
         breaker: CircuitBreaker,
         counters: Counters,
+        on_answered: Callable[[Sequence[tuple[Request, Output]]], object] | None = None,
     ) -> None:
         self._canary = canary
         self._batch_max = batch_max
@@ -66,6 +68,7 @@ class BatchRunner:
         self._clock = clock
         self._breaker = breaker
         self._counters = counters
+        self._on_answered = on_answered
         self.limit = batch_max
         self._fitted = 0
         self.seconds_per_item = 0.0
@@ -208,7 +211,7 @@ class BatchRunner:
         self.seconds_per_item += _SMOOTHING * (run.seconds / len(part) - self.seconds_per_item)
         self._regrow(len(part))
         now = self._clock.monotonic()
-        waited: list[float] = []
+        answered: list[tuple[Request, Output]] = []
         for request, answer in zip(part, run.answers, strict=True):
             if answer is None:
                 tally.failed += 1
@@ -217,8 +220,10 @@ class BatchRunner:
             else:
                 tally.answered += 1
                 if request.resolve(answer) and request.priority is not Priority.PROBE:
-                    waited.append(now - request.arrived_at)
-        self._counters.total_s.observe_all(waited)
+                    answered.append((request, answer))
+        self._counters.total_s.observe_all([now - request.arrived_at for request, _ in answered])
+        if self._on_answered is not None:
+            self._on_answered(answered)
 
     def _regrow(self, size: int) -> None:
         """Dare larger batches again once enough of the present limit have fitted."""

@@ -63,6 +63,24 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowStats:
+    """What the shadow model made of a sample of the answered requests; counts go on from shadow to shadow.
+
+    ``compared`` were computed by both, ``disagreed`` of these meant something else; ``failed`` could not be computed
+    or compared, ``dropped`` came while enough samples waited. ``max_abs_difference`` between the numbers of two
+    answers, and ``waiting`` samples, are those of the shadow that is there now; ``version`` is None where none is.
+    """
+
+    version: str | None
+    compared: int
+    disagreed: int
+    failed: int
+    dropped: int
+    waiting: int
+    max_abs_difference: float
+
+
+@dataclass(frozen=True, slots=True)
 class EngineStats:
     """A snapshot; counts since the engine was made, times in seconds.
 
@@ -70,6 +88,8 @@ class EngineStats:
     arrival to the answer of those that were answered. ``queue_s`` is from arrival to the model, ``run_s`` one run of
     a batch. ``runs`` counts runs of the model for callers, halves included, ``failed_runs`` those that raised, and
     ``memory_splits`` those that found no memory; after these ``batch_limit`` is below the maximum for a while.
+    ``hung`` counts model threads that were given up, ``swaps`` exchanges of the model, of which ``roll_backs`` went
+    back; ``failed_swaps`` left the old model serving. ``version`` is that of the model that answers now.
     """
 
     ended: Mapping[Ending, int]
@@ -80,7 +100,13 @@ class EngineStats:
     failed_runs: int
     memory_splits: int
     restarts: int
+    hung: int
+    swaps: int
+    failed_swaps: int
+    roll_backs: int
     worker: WorkerState
+    instances_ready: int
+    version: str
     breaker: str
     batch_limit: int
     memory_peak_bytes: int | None
@@ -88,6 +114,7 @@ class EngineStats:
     queue_s: Histogram
     run_s: Histogram
     total_s: Histogram
+    shadow: ShadowStats
 
     @property
     def ready(self) -> bool:
@@ -101,11 +128,24 @@ class EngineStats:
 
 
 @dataclass(frozen=True, slots=True)
+class InstanceHealth:
+    """One model thread: what it computes with, and how long the present run has taken, in seconds."""
+
+    state: WorkerState
+    runtime: str | None
+    device: str | None
+    busy_s: float
+    batch_limit: int
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineHealth:
     """What a health page shows; asking for it costs nothing and runs nothing.
 
     ``busy_s`` is how long the present run has taken, 0.0 while the model is free; ``last_error`` is why the worker
-    was last lost or could not start, or what readiness last found wrong.
+    was last lost or could not start, or what readiness last found wrong. One of ``instances`` that serves is enough
+    to be ready. ``version`` answers, ``previous`` is what a roll-back goes back to, ``shadow`` looks on.
     """
 
     ready: bool
@@ -118,6 +158,12 @@ class EngineHealth:
     runtime: str | None
     device: str | None
     last_error: str | None
+    instances: tuple[InstanceHealth, ...] = ()
+    model: str = "model"
+    version: str = ""
+    previous: str | None = None
+    shadow: str | None = None
+    swapping: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +202,36 @@ class HistogramCounter:
         return Histogram(self._bounds, tuple(self._counts), self._total)
 
 
+@dataclass(slots=True)
+class ShadowCounts:
+    """Running counts of an engine's shadows."""
+
+    compared: int = 0
+    disagreed: int = 0
+    failed: int = 0
+    dropped: int = 0
+
+    def snapshot(self, *, version: str | None = None, largest: float = 0.0, waiting: int = 0) -> ShadowStats:
+        """The counts so far with what is true now."""
+        return ShadowStats(
+            version=version,
+            compared=self.compared,
+            disagreed=self.disagreed,
+            failed=self.failed,
+            dropped=self.dropped,
+            waiting=waiting,
+            max_abs_difference=largest,
+        )
+
+
 class Counters:
     """The engine's running counts; belongs to its event loop."""
 
     def __init__(self) -> None:
         self.ended = dict.fromkeys(Ending, 0)
         self.batches = self.runs = self.failed_runs = self.memory_splits = self.restarts = 0
+        self.hung = self.swaps = self.failed_swaps = self.roll_backs = 0
+        self.shadow = ShadowCounts()
         self.memory_peak_bytes: int | None = None
         self.batch_size = HistogramCounter(BATCH_BUCKETS)
         self.queue_s = HistogramCounter(SECONDS_BUCKETS)
@@ -169,7 +239,16 @@ class Counters:
         self.total_s = HistogramCounter(SECONDS_BUCKETS)
 
     def snapshot(
-        self, *, queue_depth: int, in_flight: int, worker: WorkerState, breaker: str, batch_limit: int
+        self,
+        *,
+        queue_depth: int,
+        in_flight: int,
+        worker: WorkerState,
+        breaker: str,
+        batch_limit: int,
+        instances_ready: int = 1,
+        version: str = "",
+        shadow: ShadowStats | None = None,
     ) -> EngineStats:
         """The counts so far with what is true now."""
         return EngineStats(
@@ -181,7 +260,13 @@ class Counters:
             failed_runs=self.failed_runs,
             memory_splits=self.memory_splits,
             restarts=self.restarts,
+            hung=self.hung,
+            swaps=self.swaps,
+            failed_swaps=self.failed_swaps,
+            roll_backs=self.roll_backs,
             worker=worker,
+            instances_ready=instances_ready,
+            version=version,
             breaker=breaker,
             batch_limit=batch_limit,
             memory_peak_bytes=self.memory_peak_bytes,
@@ -189,4 +274,5 @@ class Counters:
             queue_s=self.queue_s.snapshot(),
             run_s=self.run_s.snapshot(),
             total_s=self.total_s.snapshot(),
+            shadow=shadow or self.shadow.snapshot(),
         )

@@ -26,6 +26,10 @@ class WorkerLostError(EngineFailedError):
     """The thread ended, or a job took longer than a working one ever does."""
 
 
+class WorkerHungError(WorkerLostError):
+    """A job took longer than a working one ever does; its thread may never leave."""
+
+
 class JobFailedError(EngineFailedError):
     """A job raised; the worker goes on. ``error`` is what it raised."""
 
@@ -109,7 +113,8 @@ class Worker(Generic[R]):
 
         Raises:
             JobFailedError: it raised.
-            WorkerLostError: the thread left, or was silent for ``timeout_s`` seconds.
+            WorkerLostError: the thread left.
+            WorkerHungError: it was silent for ``timeout_s`` seconds.
         """
         if self._exited.is_set():
             raise self._lost()
@@ -211,7 +216,7 @@ class Worker(Generic[R]):
                 job.due_at = now + job.limit_s
             elif job.due_at <= now + _EARLY_S and not job.outcome.done():
                 lost = f"the model's worker hangs: no sign of life for {job.limit_s:g} s"
-                job.outcome.set_exception(WorkerLostError(lost))
+                job.outcome.set_exception(WorkerHungError(lost))
         waiting = [job.due_at for job in self._pending if not job.outcome.done()]
         if waiting:
             self._wind_up(min(waiting))

@@ -45,6 +45,28 @@ class Distribution(Protocol):
     def total(self) -> float: ...  # noqa: D102
 
 
+class ShadowNumbers(Protocol):
+    """What is exported of `inference.stats.ShadowStats`."""
+
+    @property
+    def version(self) -> str | None: ...  # noqa: D102 - see ShadowStats
+
+    @property
+    def compared(self) -> int: ...  # noqa: D102
+
+    @property
+    def disagreed(self) -> int: ...  # noqa: D102
+
+    @property
+    def failed(self) -> int: ...  # noqa: D102
+
+    @property
+    def dropped(self) -> int: ...  # noqa: D102
+
+    @property
+    def max_abs_difference(self) -> float: ...  # noqa: D102
+
+
 class EngineNumbers(Protocol):
     """What is exported of `inference.stats.EngineStats`, which this room does not import."""
 
@@ -77,6 +99,27 @@ class EngineNumbers(Protocol):
 
     @property
     def restarts(self) -> int: ...  # noqa: D102
+
+    @property
+    def hung(self) -> int: ...  # noqa: D102
+
+    @property
+    def swaps(self) -> int: ...  # noqa: D102
+
+    @property
+    def failed_swaps(self) -> int: ...  # noqa: D102
+
+    @property
+    def roll_backs(self) -> int: ...  # noqa: D102
+
+    @property
+    def instances_ready(self) -> int: ...  # noqa: D102
+
+    @property
+    def version(self) -> str: ...  # noqa: D102
+
+    @property
+    def shadow(self) -> ShadowNumbers: ...  # noqa: D102
 
     @property
     def batch_size(self) -> Distribution: ...  # noqa: D102
@@ -177,6 +220,7 @@ class _EngineCollector(Collector):
             for model, each in numbers.items():
                 counter.add_metric([model], getattr(each, name))
             yield counter
+        yield from self._models(numbers)
         for name, meaning, field in _DISTRIBUTIONS:
             histogram = HistogramMetricFamily(f"gnn_engine_{name}", meaning, labels=["model"])
             for model, each in numbers.items():
@@ -184,11 +228,34 @@ class _EngineCollector(Collector):
                 histogram.add_metric([model], _buckets(distribution), distribution.total)
             yield histogram
 
+    @staticmethod
+    def _models(numbers: Mapping[str, EngineNumbers]) -> Iterator[Metric]:
+        """Which versions answer and look on, and what the one says of the other."""
+        versions = GaugeMetricFamily(
+            "gnn_engine_model", "1 for the versions in use, by what they do.", labels=["model", "role", "version"]
+        )
+        largest = GaugeMetricFamily(
+            "gnn_shadow_difference", "Largest difference of the shadow's numbers so far.", labels=["model"]
+        )
+        for model, each in numbers.items():
+            versions.add_metric([model, "current", each.version], 1.0)
+            if each.shadow.version is not None:
+                versions.add_metric([model, "shadow", each.shadow.version], 1.0)
+                largest.add_metric([model], each.shadow.max_abs_difference)
+        yield versions
+        yield largest
+        for name, meaning in _SHADOW_COUNTS:
+            counter = CounterMetricFamily(f"gnn_shadow_{name}", meaning, labels=["model"])
+            for model, each in numbers.items():
+                counter.add_metric([model], getattr(each.shadow, name))
+            yield counter
+
 
 _GAUGES = (
     ("ready", "1 while the engine takes batches.", "ready"),
     ("waiting_windows", "Windows in the queue.", "queue_depth"),
     ("in_flight_windows", "Windows in the model.", "in_flight"),
+    ("instances_ready", "Model threads that take batches.", "instances_ready"),
     ("memory_peak_bytes", "Most memory that the model used.", "memory_peak_bytes"),
 )
 _COUNTS = (
@@ -196,6 +263,16 @@ _COUNTS = (
     ("failed_runs", "Runs of the model that raised."),
     ("memory_splits", "Batches halved for want of memory."),
     ("restarts", "Restarts of the model's worker."),
+    ("hung", "Model threads that were given up because they hung."),
+    ("swaps", "Exchanges of the model for another one, roll-backs included."),
+    ("failed_swaps", "Models that could not take over; the one before them serves on."),
+    ("roll_backs", "Exchanges that went back to the model before."),
+)
+_SHADOW_COUNTS = (
+    ("compared", "Answers that the shadow model computed too."),
+    ("disagreed", "Of these, answers that meant something else."),
+    ("failed", "Samples that the shadow model could not compute or that could not be compared."),
+    ("dropped", "Samples dropped because the shadow model was behind."),
 )
 _DISTRIBUTIONS = (
     ("batch_windows", "Windows in a batch.", "batch_size"),

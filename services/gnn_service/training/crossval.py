@@ -14,6 +14,7 @@ from gnn_service.core.errors import InvalidInputError
 from gnn_service.domain.machine import FailureMode
 from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.inference.engine import Engine
+from gnn_service.inference.spec import ModelSpec
 from gnn_service.model.baseline import fit_baseline, robust_centre
 from gnn_service.model.encode import Structure, Wiring, encode
 from gnn_service.model.evidence import VirtualSensors
@@ -199,7 +200,7 @@ def _say_name(say: Say, fold: str, name: str) -> None:
 async def _ask(model: Model, windows: WindowSet, source: WindowSet | None, say: Say, what: str) -> Asked:
     bundle = make_bundle(model, {}, export=False)
     item, expected = bundle.canary
-    engine = Engine(lambda: TorchRuntime(model.network), InferenceSettings(), canary=item, expected=expected)
+    engine = Engine(ModelSpec(lambda: TorchRuntime(model.network), item, expected), InferenceSettings())
     async with engine:
         diagnoser = Diagnoser(bundle, engine)
         baseline = None if source is None else diagnoser.baseline_of(windows.machine, source.windows)

@@ -19,6 +19,7 @@ from gnn_service.core.errors import InvalidInputError
 from gnn_service.domain.recording import Readings, Recording, Truth
 from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.inference.engine import Engine
+from gnn_service.inference.spec import ModelSpec
 from gnn_service.model.bundle import Bundle
 from gnn_service.training.dataset import WindowSet
 from gnn_service.training.evaluate import Selection, evaluate
@@ -159,9 +160,8 @@ async def _held_out(
     bundle = make_bundle(model, facts, export=False)
     item, expected = bundle.canary
     rows = []
-    async with Engine(
-        lambda: TorchRuntime(model.network), InferenceSettings(), canary=item, expected=expected
-    ) as engine:
+    spec = ModelSpec(lambda: TorchRuntime(model.network), item, expected)
+    async with Engine(spec, InferenceSettings()) as engine:
         for part in parts:
             selection = Selection(part.test, None, part.train, "")
             rows += (await evaluate(Diagnoser(bundle, engine), selection))[1]

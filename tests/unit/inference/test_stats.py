@@ -16,7 +16,13 @@ def test_a_bucket_includes_its_upper_bound(value, bucket):
 
 def test_a_snapshot_does_not_change_afterwards():
     counters = Counters()
-    fixed = counters.snapshot(queue_depth=1, in_flight=2, worker=WorkerState.READY, breaker="closed", batch_limit=16)
+    fixed = counters.snapshot(
+        queue_depth=1,
+        in_flight=2,
+        worker=WorkerState.READY,
+        breaker="closed",
+        batch_limit=16,
+    )
     counters.ended[Ending.ANSWERED] += 1
     counters.run_s.observe(1)
     assert fixed.ended[Ending.ANSWERED] == fixed.requests == fixed.run_s.count == 0
