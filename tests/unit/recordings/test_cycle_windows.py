@@ -9,7 +9,7 @@ from gnn_service.domain.recording import Readings, Recording
 from gnn_service.recordings.windows import cycle_windows
 
 
-def recording_of(seconds, cycle=None, period=10.0):
+def recording_of(seconds, cycle=None, period=10.0, phases=()):
     """One sensor that counts its rows, at the given seconds."""
     machine = parse_machine(
         {
@@ -18,7 +18,7 @@ def recording_of(seconds, cycle=None, period=10.0):
             "sensors": [
                 {"id": "P", "component": "pump", "quantity": "pressure", "unit": "bar", "range": {"low": 0, "high": 9}}
             ],
-            "duty_cycle": None if period is None else {"period_s": period},
+            "duty_cycle": None if period is None else {"period_s": period, "phases": list(phases)},
         }
     )
     times = (np.asarray(seconds, dtype=np.float64) * 1e6).astype(np.int64)
@@ -73,3 +73,32 @@ def test_a_windows_rows_lie_together_and_carry_the_state():
     windows = list(cycle_windows(replace(recording, readings=replace(recording.readings, operating_state=states))))
     assert [window.operating_state for window in windows] == ["run", None]
     assert all(window.values.flags["C_CONTIGUOUS"] for window in windows)
+
+
+FREE = ({"id": "cut", "kind": "free", "start_s": 0.0, "end_s": 10.0},)
+
+
+def test_short_cycles_of_a_free_programme_are_cut_by_the_period():
+    recording = recording_of(range(36), np.repeat(np.arange(9), 4), phases=FREE)
+    windows = list(cycle_windows(recording))
+    assert [window.start for window in windows] == [0.0, 10.0, 20.0, 30.0]
+    assert [window.values.shape[1] for window in windows] == [10, 10, 10, 6]
+
+
+def test_long_cycles_of_a_free_programme_stay_whole_with_a_short_one_at_the_end():
+    recording = recording_of(range(38), np.repeat([1, 2, 3], [14, 16, 8])[:38], phases=FREE)
+    assert [window.values.shape[1] for window in cycle_windows(recording)] == [14, 16, 8]
+
+
+def test_short_cycles_are_not_joined_over_a_pause_or_a_change_of_state():
+    recording = recording_of([*range(12), *range(50, 62)], np.repeat(np.arange(6), 4), phases=FREE)
+    assert [window.start for window in cycle_windows(recording)] == [0.0, 50.0]
+    states = np.array(["test"] * 8 + ["work"] * 16)
+    changed = replace(recording, readings=replace(recording.readings, operating_state=states))
+    assert [window.operating_state for window in cycle_windows(changed)] == ["test", "work", "work"]
+
+
+def test_short_cycles_with_a_fixed_place_for_something_are_left_alone():
+    fixed = ({"id": "hold", "kind": "plateau", "start_s": 2.0, "end_s": 8.0},)
+    recording = recording_of(range(36), np.repeat(np.arange(9), 4), phases=fixed)
+    assert len(list(cycle_windows(recording))) == 9
