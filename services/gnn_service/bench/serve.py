@@ -34,7 +34,7 @@ from gnn_service.model.bundle import Bundle
 
 CALLERS: Final = (1, 8, 32, 64, 256)
 BOUND_S: Final = 1.0
-"""Seconds that the bare model is measured for, before and after each target."""
+"""Seconds that the bare model is measured for, before and after each target; no longer than a load."""
 
 SHORTEST_S: Final = 0.1
 IN_FLIGHT: Final = 256
@@ -71,7 +71,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         """InvalidInputError where it measures nothing."""
-        if not min(self.seconds, self.open_s) >= SHORTEST_S:
+        if not (self.seconds >= SHORTEST_S and self.open_s >= SHORTEST_S):
             raise InvalidInputError(f"must be at least {SHORTEST_S} s", where="duration")
         if self.rate_per_s is not None and self.share is not None:
             raise InvalidInputError("give a rate or a share of the maximum, not both", where="rate")
@@ -162,22 +162,23 @@ def graph_target(name: str, path: Path, dims: Mapping[str, int], wire: Wire) -> 
 def _measure(service: Service, target: Target, plan: Plan, workers: Workers, on_step: Callable[[], object]) -> Measured:
     for message in target.messages:
         ask(service.url, "POST", message.path, message.body, message.headers)
-    before = workers.alone(target.bound, BOUND_S)
+    bound_s = min(BOUND_S, plan.seconds)
+    before = workers.alone(target.bound, bound_s)
     on_step()
     workers.send(service, target.messages, _WARM_CALLERS, min(_WARM_S, plan.seconds))
     sent = []
     for callers in plan.callers:
-        asked = Asked(target.name, target.wire, callers, None, min(workers.sender_count, callers))
+        asked = Asked(target.name, target.wire, callers, None, min(len(workers.senders), callers))
         sent.append((asked, *workers.send(service, target.messages, callers, plan.seconds)))
         on_step()
     rate = plan.rate_per_s
     if plan.share is not None:
         rate = plan.share * max(tally.answered / tally.elapsed_s for _, tally, _ in sent)
     if rate is not None and rate > 0:
-        asked = Asked(target.name, target.wire, IN_FLIGHT, rate, workers.sender_count)
+        asked = Asked(target.name, target.wire, IN_FLIGHT, rate, len(workers.senders))
         sent.append((asked, *workers.send(service, target.messages, IN_FLIGHT, plan.open_s, rate)))
         on_step()
-    after = workers.alone(target.bound, BOUND_S)
+    after = workers.alone(target.bound, bound_s)
     on_step()
     bound = Bound.mean([before, after])
     size = max(len(message.body) for message in target.messages)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from gnn_service.bench.serve_http import Connection
 
 _AFTER_FAILURE_S: Final = 0.01
+_ROUNDING: Final = 1e-6  # of the time between two requests
 UNSENT: Final = "unsent"
 
 
@@ -106,7 +107,7 @@ def pace(
     start, total, sent = now(), max(1, round(rate_per_s * seconds)), 0
     while sent < total:
         passed = now() - start
-        due = min(total, int(passed * rate_per_s) + 1)
+        due = min(total, int(passed * rate_per_s + _ROUNDING) + 1)
         if due > sent:
             emit([start + k / rate_per_s for k in range(sent, due)])
             sent = due

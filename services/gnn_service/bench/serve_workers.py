@@ -2,10 +2,11 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -21,11 +22,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """``bare`` keeps a loaded model from call to call; ``senders`` send."""
+    """``bare`` keeps a loaded model from call to call; each of ``senders`` sends."""
 
     bare: ProcessPoolExecutor
-    senders: ProcessPoolExecutor
-    sender_count: int
+    senders: tuple[ProcessPoolExecutor, ...]
 
     def alone(self, work: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result:
         """Call a function of a module in the process of the bare model."""
@@ -37,29 +37,33 @@ class Workers:
         """Send from the senders, and watch the service meanwhile; ``rate`` in requests a second, None a closed loop."""
         host, port = address_of(service.url)
         requests = tuple(message.raw(f"{host}:{port}") for message in messages)
-        load = Load(host, port, requests, callers, seconds, rate)
+        parts = split(Load(host, port, requests, callers, seconds, rate), len(self.senders))
         with Watch(service.pid) as watch:
-            sent = [self.senders.submit(run_load, part) for part in split(load, self.sender_count)]
+            sent = [sender.submit(run_load, part) for sender, part in zip(self.senders, parts, strict=False)]
             tally = merge([one.result() for one in sent])
             return tally, watch.usage()
 
 
 @contextmanager
 def workers(senders: int) -> Iterator[Workers]:
-    """The processes, started and imported before anything is measured."""
+    """The processes, started and imported before anything is measured; an error ends them in what they do."""
     context = multiprocessing.get_context("spawn")
-    with (
-        ProcessPoolExecutor(1, context, _end_with_parent) as bare,
-        ProcessPoolExecutor(senders, context, _end_with_parent) as sending,
-    ):
-        made = Workers(bare, sending, senders)
-        waiting = [bare.submit(os.getpid), *(sending.submit(os.getpid) for _ in range(senders))]
-        for each in waiting:
-            each.result()
-        yield made
+    before = multiprocessing.active_children()
+    with ExitStack() as stack:
+        pools = [stack.enter_context(ProcessPoolExecutor(1, context, _follow_parent)) for _ in range(1 + senders)]
+        try:
+            for starting in [pool.submit(os.getpid) for pool in pools]:
+                starting.result()
+            yield Workers(pools[0], tuple(pools[1:]))
+        except BaseException:  # a pool would wait for the end of a load that nobody waits for any more
+            for process in set(multiprocessing.active_children()).difference(before):
+                process.terminate()
+            raise
 
 
-def _end_with_parent() -> None:
+def _follow_parent() -> None:
+    """Leave Ctrl-C to the parent, and end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_wait_for_parent, daemon=True).start()
 
 
