@@ -200,3 +200,30 @@ def test_work_resumes_where_a_test_interrupted_it():
     through = machining_centres(1, machine=0, settled=False).advance(1_000)
     assert (broken.phase[300:, 0] == through.phase[200:, 0][:800]).all()
     assert (broken.state[200:300, 0] == STATE["reversal_test"]).all()
+
+
+def test_oil_that_leaves_the_tank_is_in_the_accumulator():
+    """What valves, clamps and leaks let back follows from the power that they throttle, not from the volume."""
+    plant = machining_centres(3, material=MATERIALS, part_size=0.25, severity={"C6": [0.0, 0.5, 0.8]})
+    unit, loads, step = plant._hydraulics, [], plant._hydraulics.step
+    flow, tank = unit.p["pump_flow"], unit.p["tank_volume"]
+    back, moved = np.zeros(3), np.zeros(3)
+
+    def recorded(step_s):
+        nonlocal back, moved
+        start = unit.pressure.copy()
+        load = step(step_s)
+        returned = load.throttled / (0.5 * (start + load.pressure)) * step_s
+        pumped = flow * load.pump_on * step_s
+        back, moved = back + returned - pumped, moved + returned + pumped
+        loads.append(load.pump_on)
+        return load
+
+    unit.step = recorded
+    first = plant.advance(1)
+    held, back = unit.oil.copy(), np.zeros(3)
+    frames = plant.advance(PART)
+    assert np.ptp(loads) == 1.0
+    assert abs(unit.oil - held + back).max() < 1e-6 * moved.min()
+    level = (seen(frames, "hydraulic_unit.level")[-1] - seen(first, "hydraulic_unit.level")[-1]) / 100.0
+    assert level == pytest.approx(back / tank, abs=2e-6)

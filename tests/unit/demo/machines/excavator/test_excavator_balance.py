@@ -65,6 +65,17 @@ def test_oil_that_leaves_the_tank_is_in_the_cylinders(build):
     assert abs(end - start).max() < 1e-6 * moved.min()
 
 
+def test_flows_to_and_from_the_tank_balance_in_every_step(build):
+    plant = build(WORK)
+    cylinders = plant._cylinders
+    rods = cylinders.head_area - cylinders.rod_area
+    for _ in range(300):
+        places, tank = cylinders.place.copy(), plant.tank_volume.copy()
+        plant.advance(1)
+        flow = (plant.tank_volume - tank + (rods * (cylinders.place - places)).sum(axis=0)) / Excavator.STEP_S
+        assert abs(flow).max() < 1e-9
+
+
 def test_the_level_falls_by_the_volume_of_the_rods(build, sensor):
     plant = build(("truck_loading",))
     frames = plant.advance(400)
