@@ -87,3 +87,26 @@ def _serialised(graph) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def declared(
+    nodes: list[onnx.NodeProto],
+    inputs: dict[str, tuple[int, list[int | str | None] | None]],
+    outputs: dict[str, tuple[int, list[int | str | None] | None]],
+    **constants: np.ndarray,
+) -> bytes:
+    """A graph by its nodes, with the type (`TensorProto.FLOAT` ...) and the shape of each tensor."""
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()],
+        [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in outputs.items()],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    return _serialised(graph)
+
+
+def doubling(kind: int = TensorProto.FLOAT, batch: int | str = "batch") -> bytes:
+    """y = x + x, [batch, 3] each."""
+    add = helper.make_node("Add", ["x", "x"], ["y"])
+    return declared([add], {"x": (kind, [batch, 3])}, {"y": (kind, [batch, 3])})

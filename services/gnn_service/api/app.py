@@ -15,10 +15,14 @@ from gnn_service.api.deps import DiagnoserFactory, State
 from gnn_service.api.hot import HotLane, HotRoute
 from gnn_service.api.hot_diagnose import HotDiagnose
 from gnn_service.api.middleware import REQUEST_ID, GuardCrash, LimitBody, LimitConnections, Observe
-from gnn_service.api.routes import about, diagnose, docs, health
+from gnn_service.api.oip.codec import HEADER_LENGTH
+from gnn_service.api.oip.hot_infer import hot_routes
+from gnn_service.api.oip.service import TensorService
+from gnn_service.api.routes import about, diagnose, docs, health, oip
 from gnn_service.core.config import Settings
 from gnn_service.domain.units import convert
 from gnn_service.inference.diagnoser import Diagnoser
+from gnn_service.inference.tensor_models import TensorModels
 from gnn_service.observability.logs import logger
 from gnn_service.observability.metrics import Metrics
 from gnn_service.observability.tracing import start_tracing
@@ -28,6 +32,7 @@ Diagnoses hydraulic and electro-mechanical machines with one graph neural networ
 
 Send a machine (its id, or its whole description) and a window of readings to `POST /v1/diagnose`. Answers get better
 with a baseline of the machine's own healthy running, which `POST /v1/commission` learns from a few windows.
+`/v2` is the Open Inference Protocol: tensors in, tensors out, for plain ONNX graphs and for the bundle's network.
 Errors are problem details (RFC 9457); every answer carries `X-Request-Id`.
 """
 _log = logger("gnn_service.api")
@@ -55,7 +60,7 @@ def create_app(settings: Settings, *, diagnoser_factory: DiagnoserFactory | None
         openapi_url="/openapi.json" if settings.api.docs_enabled else None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours cover it, in every FastAPI version
     )
-    for router in (diagnose.router, about.router, health.router):
+    for router in (diagnose.router, about.router, health.router, oip.router):
         app.include_router(router)
     if settings.observability.metrics_enabled:
         app.include_router(health.scraping)
@@ -76,7 +81,7 @@ def hot_lane(settings: Settings, state: State) -> HotLane | None:
     metrics = state["metrics"]
     diagnose_hot = HotDiagnose(state["diagnoser"], metrics, settings.inference.request_timeout_s)
     return HotLane(
-        {"/v1/diagnose": HotRoute("/v1/diagnose", diagnose_hot, metrics)},
+        {"/v1/diagnose": HotRoute("/v1/diagnose", diagnose_hot, metrics), **hot_routes(state["tensors"], metrics)},
         body_max_bytes=settings.api.body_max_bytes,
         body_timeout_s=settings.api.body_timeout_s,
         browsers=bool(settings.api.cors_origins),
@@ -102,8 +107,14 @@ def _lifespan(settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFac
             await asyncio.to_thread(convert, 1.0, "kPa", "bar")
             metrics.build.info({"version": __version__, "bundle": diagnoser.bundle.version})
             metrics.watch_engine(diagnoser.engine.stats)
+            models = await opened.enter_async_context(TensorModels.open(settings, diagnoser))
+            for name, graph in models.graphs.items():
+                metrics.watch_engine(graph.engine.stats, name)
+            tensors = TensorService(models, diagnoser.engine, settings)
             _log.info("ready", version=__version__, bundle=diagnoser.bundle.version)
-            yield State(settings=settings, diagnoser=diagnoser, metrics=metrics, started=time.monotonic())
+            yield State(
+                settings=settings, diagnoser=diagnoser, tensors=tensors, metrics=metrics, started=time.monotonic()
+            )
             _log.info("stopping")
 
     return lifespan
@@ -119,8 +130,8 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
                 CORSMiddleware,
                 allow_origins=list(api.cors_origins),
                 allow_methods=["GET", "POST"],
-                allow_headers=["content-type", REQUEST_ID, "traceparent"],
-                expose_headers=[REQUEST_ID, "retry-after"],
+                allow_headers=["content-type", REQUEST_ID, "traceparent", HEADER_LENGTH],
+                expose_headers=[REQUEST_ID, "retry-after", HEADER_LENGTH],
             )
         )
     return [

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from gnn_service.api.oip.service import TensorService
 from gnn_service.core.config import Settings
 from gnn_service.core.errors import DeadlineExceededError, InvalidMachineError, MalformedBodyError, UnknownMachineError
 from gnn_service.domain.check import require_valid
@@ -74,6 +75,7 @@ class State(TypedDict):
 
     settings: Settings
     diagnoser: Diagnosing
+    tensors: TensorService
     metrics: Metrics
     started: float
 
@@ -93,6 +95,12 @@ async def get_diagnoser(request: Request) -> Diagnosing:
     return diagnoser
 
 
+async def get_tensors(request: Request) -> TensorService:
+    """The models that are served as tensors."""
+    tensors: TensorService = request.state.tensors
+    return tensors
+
+
 async def get_metrics(request: Request) -> Metrics:
     """The instruments of this application."""
     metrics: Metrics = request.state.metrics
@@ -101,6 +109,7 @@ async def get_metrics(request: Request) -> Metrics:
 
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 DiagnoserDep = Annotated[Diagnosing, Depends(get_diagnoser)]
+TensorsDep = Annotated[TensorService, Depends(get_tensors)]
 MetricsDep = Annotated[Metrics, Depends(get_metrics)]
 
 

@@ -21,7 +21,7 @@ OVER_LIMIT = "over_limit"
 """In a request's state, where its connection is one too many."""
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # probes and scrapes come every few seconds and would bury what people asked
-_QUIET = ("/health", "/metrics")
+_QUIET = ("/health", "/metrics", "/v2/health")
 _log = logger("gnn_service.api.access")
 
 

@@ -6,11 +6,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from gnn_service.api.schemas.oip import InferenceRequest
 from gnn_service.api.schemas.problem import MEDIA_TYPE, Problem
 
 _MEANINGS = {
     400: "The body is no JSON.",
-    404: "There is no such machine or thing.",
+    404: "There is no such machine, model or thing.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",
     415: "The body is of a type that is not read here.",
@@ -21,6 +22,9 @@ _MEANINGS = {
 }
 _RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer", "minimum": 1}}}
 _REQUEST_ID = {"X-Request-Id": {"description": "names the request in logs and traces", "schema": {"type": "string"}}}
+REQUEST_SCHEMA = "#/components/schemas/InferenceRequest"
+"""Of bodies that FastAPI does not read itself."""
+_FASTAPI_422 = "Validation Error"
 _PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
 
 
@@ -63,11 +67,17 @@ def install(app: FastAPI) -> None:
 
 
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
+    request = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    document["components"]["schemas"].update(request.pop("$defs"), InferenceRequest=request)
     for operations in document["paths"].values():
         for operation in operations.values():
+            if operation["responses"].get("422", {}).get("description") == _FASTAPI_422:
+                del operation["responses"]["422"]  # it has parameters in its path alone, and any text will do there
             for response in operation["responses"].values():
                 content = response.get("content", {})
                 if content.get("application/json", {}).get("schema") == _PROBLEM_REF:
                     content[MEDIA_TYPE] = content.pop("application/json")
                 response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
+    for unused in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(unused, None)
     return document

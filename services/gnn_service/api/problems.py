@@ -16,6 +16,7 @@ from gnn_service.core.errors import GnnServiceError, InvalidInputError
 from gnn_service.observability.logs import logger
 
 CLIENT_GONE = 499  # nginx's status for a caller that left before the answer; nobody reads it
+_OIP = "/v2"  # the Open Inference Protocol wants an ``error``
 _SHOWN_ERRORS = 20
 _SHOWN_INPUT = 40
 CODES = {
@@ -171,6 +172,7 @@ def _answer(
         where=where,
         request_id=scope.get("state", {}).get("request_id", ""),
         errors=errors,
+        error=_one_text(detail, where) if scope["path"].startswith(_OIP) else None,
     )
     scope.setdefault("state", {})["problem"] = code
     return Response(
@@ -179,3 +181,7 @@ def _answer(
         headers=dict(headers or {}),
         media_type=MEDIA_TYPE,
     )
+
+
+def _one_text(detail: str, where: str | None) -> str:
+    return f"{where}: {detail}" if where else detail

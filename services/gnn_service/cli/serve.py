@@ -25,10 +25,16 @@ _log = logger("gnn_service.serve")
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port to listen on; 0 takes a free one.")] = None,
+    onnx: Annotated[
+        list[str] | None, typer.Option(help="NAME=FILE: a plain ONNX graph to serve through /v2; again for more.")
+    ] = None,
 ) -> int:
     """Run the service until Ctrl-C or SIGTERM, then finish what has begun."""
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
-    settings = load_settings(**({"api": given} if given else {}))
+    groups: dict[str, Any] = {"api": given} if given else {}
+    if onnx:
+        groups["inference"] = {"tensor_models": onnx}
+    settings = load_settings(**groups)
     configure_logs(settings.observability.log_level, settings.observability.log_format)
     return run_loop(_serve(settings))
 

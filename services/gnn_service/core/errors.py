@@ -95,6 +95,13 @@ class NotFoundError(GnnServiceError):
     title = "Not found"
 
 
+class UnknownModelError(NotFoundError):
+    """No model of that name and version is served as tensors."""
+
+    code = "unknown-model"
+    title = "Unknown model"
+
+
 class BodyTooLargeError(InvalidInputError):
     """The body is over the limit of this service."""
 
@@ -124,6 +131,13 @@ class SwapRefusedError(GnnServiceError):
     status = 409
     code = "swap-refused"
     title = "The model is not exchanged"
+
+
+class GraphError(GnnServiceError):
+    """An ONNX graph cannot be served as it is."""
+
+    code = "graph"
+    title = "The ONNX graph cannot be served"
 
 
 class UnavailableError(GnnServiceError):

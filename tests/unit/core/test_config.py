@@ -248,5 +248,5 @@ def test_graphs_come_as_a_list_a_table_or_one_line(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("value", ["x.onnx", "a=", "=x.onnx", "a/b=x.onnx", "a=x.onnx,a=y.onnx", "bundle=x.onnx"])
 def test_a_graph_needs_a_name_of_its_own(value):
-    with pytest.raises(ConfigurationError, match="inference.tensor_models"):
+    with pytest.raises(ConfigurationError, match=r"inference\.tensor_models"):
         load_settings(inference={"tensor_models": value})

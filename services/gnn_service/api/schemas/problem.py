@@ -40,3 +40,4 @@ class Problem(BaseModel):
     where: str | None = Field(None, description="place in the input, where there is one")
     request_id: str = Field(description="names the request in the service's logs and traces")
     errors: list[FieldProblem] | None = Field(None, description="everything that is wrong, where it is more than one")
+    error: str | None = Field(None, description="under `/v2` all of it as one text, as that protocol wants")

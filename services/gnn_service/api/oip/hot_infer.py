@@ -1,0 +1,70 @@
+"""`POST /v2/models/{name}/infer` in the hot lane: from the socket to the engine and back without a task."""
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Final
+
+from gnn_service.api.hot import Answer, Cancel, Done, HotRequest, HotRoute
+from gnn_service.api.oip.codec import parse
+from gnn_service.api.oip.service import LARGE_BYTES, Served, TensorService, answer, header_length
+from gnn_service.api.oip.tensors import InferRequest
+from gnn_service.observability.metrics import Metrics
+
+INFER: Final = "/v2/models/{name}/infer"
+INFER_VERSION: Final = "/v2/models/{name}/versions/{version}/infer"
+
+
+class HotInfer:
+    """The handler of one path."""
+
+    def __init__(self, service: TensorService, name: str, version: str | None) -> None:
+        self._service = service
+        self._name = name
+        self._version = version
+        self._tasks: set[asyncio.Task[Answer]] = set()
+
+    def __call__(self, request: HotRequest, done: Done) -> Cancel:
+        """Begin; see `hot.Handler`."""
+        if len(request.body) > LARGE_BYTES:
+            return self._on_a_task(request, done)
+        served = self._service.find(self._name, self._version)
+        wanted = parse(request.body, header_length(request.headers), served.view)
+        finish = partial(_finish, served, wanted, done)
+        return served.model.begin(wanted.arrays, finish, timeout_s=self._service.timeout_s(wanted))
+
+    def _on_a_task(self, request: HotRequest, done: Done) -> Cancel:
+        work = self._service.infer(self._name, self._version, request.body, request.headers)
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks weakly
+
+        def finish(ended: asyncio.Task[Answer]) -> None:
+            self._tasks.discard(ended)
+            done(asyncio.CancelledError() if ended.cancelled() else ended.exception() or ended.result())
+
+        task.add_done_callback(finish)
+        return task.cancel
+
+
+def hot_routes(service: TensorService, metrics: Metrics) -> dict[str, HotRoute]:
+    """The paths of the lane: each model, with and without the version that it has now."""
+    routes: dict[str, HotRoute] = {}
+    for name in service.models.names():
+        version = service.find(name).view.version
+        routes[f"/v2/models/{name}/infer"] = HotRoute(INFER, HotInfer(service, name, None), metrics)
+        routes[f"/v2/models/{name}/versions/{version}/infer"] = HotRoute(
+            INFER_VERSION, HotInfer(service, name, version), metrics
+        )
+    return routes
+
+
+def _finish(served: Served, wanted: InferRequest, done: Done, outcome: Mapping[str, Any] | BaseException) -> None:
+    if isinstance(outcome, BaseException):
+        done(outcome)
+        return
+    try:
+        written = answer(served.view, wanted, outcome)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller must be told
+        done(error)
+    else:
+        done(written)
