@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Generator
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -52,6 +53,7 @@ RESOURCES: dict[str, tuple[Callable[[], bool], str]] = {
     ),
     "gpu": (_has_gpu, "no CUDA device"),
     "node": (_program("node"), "no Node.js: install nodejs"),
+    "openvino": (lambda: find_spec("openvino") is not None, "no OpenVINO: install the extra openvino"),
     "root": (lambda: hasattr(os, "geteuid") and os.geteuid() == 0, "not root"),
 }
 

@@ -13,10 +13,14 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ROOT / "services"
 PACKAGE = SERVICES / "gnn_service"
 
-# Where the extra `train` may be imported; everything else must work with what runs alone.
-TRAINING_ONLY = ("gnn_service.model.heads", "gnn_service.model.network", "gnn_service.training")
+# Where the extras `train` and `openvino` may be imported; everything else must work with what runs alone.
+TRAINING_ONLY = (
+    "gnn_service.inference.runtimes.openvino", "gnn_service.inference.runtimes.torch_cuda",
+    "gnn_service.inference.runtimes.torch_runtime", "gnn_service.model.heads", "gnn_service.model.network",
+    "gnn_service.training",
+)  # fmt: skip
 NEVER_AT_RUN_TIME = (
-    "aeon", "hypothesis", "matplotlib", "networkx", "numba", "onnx", "onnxscript", "pandas", "pytest", "scipy",
+    "aeon", "hypothesis", "matplotlib", "networkx", "numba", "onnx", "onnxscript", "openvino", "pandas", "pytest", "scipy",
     "sklearn", "torch", "torch_geometric",
 )  # fmt: skip
 

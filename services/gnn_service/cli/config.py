@@ -10,7 +10,7 @@ from rich.table import Column, Table
 
 from gnn_service.cli.console import out, print_json, print_table
 from gnn_service.core import devices
-from gnn_service.core.config import Settings, load_with_sources
+from gnn_service.core.config import ModelSettings, Settings, TrainingSettings, load_with_sources
 from gnn_service.core.errors import ConfigurationError, GnnServiceError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Show and check the settings.")
@@ -42,7 +42,7 @@ def check(as_json: bool = JSON) -> None:
     Exit status 1 when anything is wrong.
     """
     settings, _ = load_with_sources()
-    checks = [_device("model.device", settings.model.device, settings.model.runtime), _training_device(settings)]
+    checks = [_device("model.device", settings.model), _training_device(settings)]
     checks += [_folder(settings, name) for name in settings.directories()]
     problems = [f"{item['setting']}: {item['problem']}" for item in checks if item["problem"]]
     if as_json:
@@ -56,19 +56,22 @@ def check(as_json: bool = JSON) -> None:
         raise ConfigurationError("; ".join(problems))
 
 
-def _device(setting: str, device: str, runtime: devices.Runtime) -> dict[str, str | None]:
+def _device(setting: str, chosen: ModelSettings | TrainingSettings) -> dict[str, str | None]:
     try:
-        found = devices.resolve(device, runtime, where=setting)
+        if isinstance(chosen, ModelSettings):
+            found, runtime = chosen.resolve_device(where=setting)
+        else:
+            found, runtime = devices.resolve(chosen.device, "torch", where=setting), "torch"
     except GnnServiceError as error:
         return {"setting": setting, "finding": None, "problem": error.detail}
-    return {"setting": setting, "finding": f"{device} is {found} ({runtime})", "problem": None}
+    return {"setting": setting, "finding": f"{chosen.device} is {found} ({runtime})", "problem": None}
 
 
 def _training_device(settings: Settings) -> dict[str, str | None]:
     setting = "training.device"
     if settings.training.device in ("auto", "cpu") and not devices.is_installed("torch"):
         return {"setting": setting, "finding": "not looked for: torch is not installed", "problem": None}
-    return _device(setting, settings.training.device, "torch")
+    return _device(setting, settings.training)
 
 
 def _folder(settings: Settings, name: str) -> dict[str, str | None]:

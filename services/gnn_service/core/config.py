@@ -122,13 +122,25 @@ class ModelSettings(SettingsGroup):
 
     bundle: UserPath | None = Field(None, description="Folder of the trained bundle; unset takes the one shipped.")
     device: Device = Field("auto", description="Where the model runs; auto takes the best device there is.")
-    runtime: Literal["onnxruntime"] = Field("onnxruntime", description="What the model runs on.")
+    runtime: Annotated[Literal["auto", "onnxruntime", "openvino", "torch"], BeforeValidator(_lower)] = Field(
+        "auto", description="What the model runs on; auto takes the installed one that is measured to be fastest."
+    )
+    cuda_graphs: bool = Field(default=True, description="With torch on a GPU, replay captured CUDA graphs.")
+    cache_dir: UserPath | None = Field(
+        Path("~/.cache/gnn-service"), description="Folder for what was measured and compiled; null keeps nothing."
+    )
 
     @model_validator(mode="after")
     def _device_exists(self) -> Self:
         if self.device != "auto":
-            devices.resolve(self.device, self.runtime, where="model.device")
+            self.resolve_device(where="model.device")
         return self
+
+    def resolve_device(self, *, where: str | None = None) -> tuple[str, devices.Runtime]:
+        """What `device` means here, and the runtime that offers it; see `devices.resolve`."""
+        if self.runtime == "auto":
+            return devices.resolve_any(self.device, where=where)
+        return devices.resolve(self.device, self.runtime, where=where), self.runtime
 
 
 class TrainingSettings(SettingsGroup):

@@ -1,4 +1,4 @@
-"""Which devices exist here: asked lazily of ONNX Runtime or torch, whichever a caller computes with."""
+"""Which devices exist here: asked lazily of the runtime that a caller computes with. OpenVINO is used on CPUs only."""
 
 import re
 from ctypes import CDLL, byref, c_int
@@ -8,12 +8,16 @@ from typing import Final, Literal
 
 from gnn_service.core.errors import ConfigurationError, DeviceUnavailableError
 
-Runtime = Literal["onnxruntime", "torch"]
+Runtime = Literal["onnxruntime", "openvino", "torch"]
 
 DEVICE_PATTERN: Final = r"^(auto|cpu|cuda(:\d{1,3})?|mps)$"
 DEVICE_WORDS: Final = "one of auto, cpu, cuda, cuda:N, mps"
 
-_EXTRA_OF: Final = {"onnxruntime": "gnn-service", "torch": "'gnn-service[train]'"}
+_EXTRA_OF: Final = {
+    "onnxruntime": "gnn-service",
+    "openvino": "'gnn-service[openvino]'",
+    "torch": "'gnn-service[train]'",
+}
 
 
 def is_installed(runtime: Runtime) -> bool:
@@ -74,10 +78,33 @@ def resolve(device: str, runtime: Runtime | None = None, *, where: str | None = 
     return wanted
 
 
+def resolve_any(device: str, *, where: str | None = None) -> tuple[str, Runtime]:
+    """`resolve` with whichever installed runtime has the device: what it means here, and the first that offers it.
+
+    Torch is asked (and imported) only where the CUDA driver shows a GPU, or for `mps`.
+
+    Raises:
+        ConfigurationError: `device` is no device name, or no runtime is installed.
+        DeviceUnavailableError: an explicit device that is not there.
+    """
+    first = installed_runtime()
+    ask_torch = is_installed("torch") and (device == "mps" or gpu_count() > 0)
+    if first == "torch" or not ask_torch:
+        return resolve(device, first, where=where), first
+    if device == "auto":
+        best = resolve(device, first)
+        return (resolve(device, "torch"), "torch") if best == "cpu" else (best, first)
+    try:
+        return resolve(device, first, where=where), first
+    except DeviceUnavailableError:
+        return resolve(device, "torch", where=where), "torch"
+
+
 @cache
 def probe(runtime: Runtime) -> tuple[str, ...]:
     """What an installed runtime offers; asked once in a process."""
-    return (*(_torch_devices() if runtime == "torch" else _onnxruntime_devices()), "cpu")
+    found = {"onnxruntime": _onnxruntime_devices, "openvino": tuple, "torch": _torch_devices}[runtime]()
+    return (*found, "cpu")
 
 
 def _torch_devices() -> tuple[str, ...]:
@@ -94,10 +121,10 @@ def _onnxruntime_devices() -> tuple[str, ...]:
     # The provider list tells what the wheel was built with; the driver tells whether a GPU is there.
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         return ()
-    return tuple(f"cuda:{index}" for index in range(_cuda_driver_devices()))
+    return tuple(f"cuda:{index}" for index in range(gpu_count()))
 
 
-def _cuda_driver_devices() -> int:
+def gpu_count() -> int:
     """GPUs that the CUDA driver shows, 0 without a driver (CUDA Driver API: cuInit, cuDeviceGetCount)."""
     try:
         driver = CDLL("libcuda.so.1")

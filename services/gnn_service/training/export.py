@@ -17,17 +17,10 @@ from gnn_service.core.errors import BundleError
 from gnn_service.model.decode import in_unit
 from gnn_service.model.heads import Answers
 from gnn_service.model.network import INPUTS, MachineNetwork
+from gnn_service.model.padding import AXES, pad, sizes
 
 BATCHES = (1, 16)
 """Exports have been seen specialised to two graphs and more; both ends of a batch are checked."""
-
-AXES = {
-    "readings": ("batch", "sensors"), "sensor_mask": ("batch", "sensors"), "sensor_features": ("batch", "sensors"),
-    "membership": ("batch", "nodes", "sensors"), "component_type": ("batch", "nodes"),
-    "component_mask": ("batch", "nodes"), "evidence": ("batch", "nodes"), "context": ("batch",),
-    "edges": ("batch", "nodes", "nodes"),
-}  # fmt: skip
-"""Leading axes of each input that vary; the others are the network's own sizes."""
 
 LIMITS = {"batch": 256, "nodes": 256, "sensors": 1024}
 
@@ -71,11 +64,8 @@ def export_onnx(network: MachineNetwork, item: Arrays) -> tuple[bytes, float]:
 
 def padded(item: Arrays, times: int) -> Arrays:
     """One encoded window with as many components and sensors again that are not there, ``times`` the size."""
-    grown = {}
-    for name, value in item.items():
-        own = [(0, value.shape[k] * (times - 1)) for k in range(len(AXES[name]) - 1)]
-        grown[name] = np.pad(value, own + [(0, 0)] * (value.ndim - len(own)))
-    return grown
+    nodes, sensors = sizes({name: value.shape for name, value in item.items()})
+    return pad(item, times * nodes, times * sensors)
 
 
 def _export(network: MachineNetwork, batch: Arrays) -> bytes:

@@ -91,7 +91,7 @@ def test_no_setting_is_a_mapping_because_mappings_of_two_sources_would_be_mixed(
         ("observability", "log_level", "loud", "must be one of debug, info, warning, error"),
         ("model", "device", "gpu", "must be one of auto, cpu, cuda, cuda:N, mps"),
         ("model", "bundle", 3, "may be unset (null)"),
-        ("model", "runtime", "tensorflow", "must be one of onnxruntime"),
+        ("model", "runtime", "tensorflow", "must be one of auto, onnxruntime, openvino, torch"),
     ],
 )
 def test_a_wrong_value_names_field_value_source_and_range(group, key, value, words):

@@ -58,16 +58,16 @@ def test_an_explicit_device_that_is_not_there_lists_those_that_are(torch):
 
 
 def test_onnx_runtime_built_for_cuda_still_needs_a_gpu(onnxruntime, monkeypatch):
-    monkeypatch.setattr(devices, "_cuda_driver_devices", lambda: 0)
+    monkeypatch.setattr(devices, "gpu_count", lambda: 0)
     assert devices.available("onnxruntime") == ("cpu",)
     devices.probe.cache_clear()
-    monkeypatch.setattr(devices, "_cuda_driver_devices", lambda: 1)
+    monkeypatch.setattr(devices, "gpu_count", lambda: 1)
     assert devices.available("onnxruntime") == ("cuda:0", "cpu")
 
 
 def test_a_gpu_is_nothing_to_an_onnx_runtime_built_without_cuda(onnxruntime, monkeypatch):
     onnxruntime.get_available_providers = lambda: ["CPUExecutionProvider"]
-    monkeypatch.setattr(devices, "_cuda_driver_devices", lambda: 1)
+    monkeypatch.setattr(devices, "gpu_count", lambda: 1)
     assert devices.available("onnxruntime") == ("cpu",)
 
 
@@ -83,7 +83,7 @@ def test_the_cuda_driver_is_asked_how_many_gpus_there_are(results, count, monkey
 
     driver = SimpleNamespace(cuInit=lambda flags: results[0], cuDeviceGetCount=device_count)
     monkeypatch.setattr(devices, "CDLL", lambda name: driver)
-    assert devices._cuda_driver_devices() == count
+    assert devices.gpu_count() == count
 
 
 def test_without_a_cuda_driver_there_is_no_gpu(monkeypatch):
@@ -91,7 +91,7 @@ def test_without_a_cuda_driver_there_is_no_gpu(monkeypatch):
         raise OSError(name)
 
     monkeypatch.setattr(devices, "CDLL", missing)
-    assert devices._cuda_driver_devices() == 0
+    assert devices.gpu_count() == 0
 
 
 def test_a_machine_without_any_gpu_offers_its_cpu():
@@ -123,4 +123,4 @@ def test_what_is_no_device_name_is_refused_as_such(name):
 
 @pytest.mark.requires("gpu")
 def test_torch_and_the_driver_agree_on_the_number_of_gpus():
-    assert len(devices.available("torch")) - 1 == devices._cuda_driver_devices()
+    assert len(devices.available("torch")) - 1 == devices.gpu_count()

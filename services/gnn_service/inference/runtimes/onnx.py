@@ -1,28 +1,17 @@
 """ONNX Runtime behind the engine's interface (https://onnxruntime.ai/docs/api/python/api_summary.html)."""
 
 import ctypes
-import re
-import sys
 from pathlib import Path
 from typing import Any, Final
 
 import onnxruntime
-import psutil
 from numpy.typing import NDArray
 
 from gnn_service.core import devices
 from gnn_service.core.errors import BundleError, DeviceUnavailableError, EngineStoppedError
-from gnn_service.inference.runtimes.base import Batch, DeviceMemoryError, RuntimeLostError
+from gnn_service.inference.runtimes.base import Batch
+from gnn_service.inference.runtimes.failures import first_line, peak_resident_bytes, sorted_out
 
-# ONNX Runtime has one exception type for most failures; its status text tells them apart.
-_OUT_OF_MEMORY: Final = re.compile(
-    r"failed to allocate memory|bad_alloc|out of memory|alloc_failed|available memory of \d+ is smaller", re.IGNORECASE
-)
-_DEVICE_LOST: Final = re.compile(
-    r"illegal memory access|device-side assert|unspecified launch failure|uncorrectable ecc|device.{0,12}lost"
-    r"|context is destroyed",
-    re.IGNORECASE,
-)
 _FATAL_ONLY: Final = 4
 
 
@@ -56,7 +45,7 @@ class OnnxRuntime:
     @property
     def memory_peak_bytes(self) -> int:
         """The most memory that this process has had resident (ONNX Runtime does not report a GPU's)."""
-        return _peak_resident_bytes()
+        return peak_resident_bytes()
 
     def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """Compute a batch: arrays [B, ...] in, arrays [B, ...] out; see `Runtime.run`."""
@@ -66,7 +55,7 @@ class OnnxRuntime:
         try:
             answers = self._session.run(self.outputs, dict(batch), options)
         except Exception as error:
-            raise _sorted_out(error) from error
+            raise sorted_out(error) from error
         return dict(zip(self.outputs, answers, strict=True))
 
     def release_memory(self) -> None:
@@ -97,10 +86,10 @@ def _open(model: bytes | Path, threads: int, providers: list[Any]) -> onnxruntim
     try:
         return onnxruntime.InferenceSession(source, options, providers=providers)
     except Exception as error:
-        sorted_out = _sorted_out(error)
-        if sorted_out is not error:
-            raise sorted_out from error
-        reason = str(error).splitlines()[0]
+        meant = sorted_out(error)
+        if meant is not error:
+            raise meant from error
+        reason = first_line(error)
         raise BundleError(f"the ONNX graph cannot be loaded, rebuild or re-download the bundle: {reason}") from error
 
 
@@ -135,23 +124,3 @@ def _tensor_names(values: Any) -> tuple[str, ...]:
         if not value.type.startswith("tensor("):
             raise BundleError(f"output {value.name!r} of the ONNX graph is a {value.type}; export it as a tensor")
     return tuple(value.name for value in values)
-
-
-def _peak_resident_bytes() -> int:
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    import resource  # noqa: PLC0415 - there is none on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # getrusage(2): bytes on macOS, KiB elsewhere
-
-
-def _sorted_out(error: Exception) -> Exception:
-    """The error as the engine knows it: out of memory, runtime lost, or itself."""
-    text = str(error)
-    first = text.splitlines()[0] if text else type(error).__name__
-    if _OUT_OF_MEMORY.search(text):
-        return DeviceMemoryError(f"no memory for this batch: {first}")
-    if _DEVICE_LOST.search(text):
-        return RuntimeLostError(f"the device failed: {first}")
-    return error
