@@ -17,16 +17,17 @@ HOUR_S, STRETCH = 3600.0, 1500
 def test_energy_closes_over_an_hour_of_work(name):
     """Two per cent are allowed; what each loss takes is computed from its own part, never as what is missing."""
     system = get_system(name)
-    kind = type("LongerSteps", (system.plant,), {"STEP_S": STEPS_S[name]})
+    step_s = STEPS_S[name]
+    kind = type("LongerSteps", (system.plant,), {"STEP_S": step_s})
     usual = system.plant.STATES.index(max(system.shift, key=lambda state: system.shift[state]))
     plant = kind(setting_of(system, [Key(2, 0), Key(2, 1)], Schedule.constant([usual] * 2)))
     plant.settle()
     kinds = np.array([entry.kind for entry in system.plant.LEDGER])
     first = plant.advance(1, ledger=True).ledger[0]
     energy, last = np.zeros_like(first), first
-    for _ in range(round(HOUR_S / kind.STEP_S / STRETCH)):
+    for _ in range(round(HOUR_S / step_s / STRETCH)):
         book = plant.advance(STRETCH, ledger=True).ledger
-        energy, last = energy + book.sum(axis=0) * kind.STEP_S, book[-1]
+        energy, last = energy + book.sum(axis=0) * step_s, book[-1]
 
     def of(entries, wanted):
         return entries[kinds == wanted].sum(axis=0)

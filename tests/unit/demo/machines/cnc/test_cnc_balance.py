@@ -202,7 +202,7 @@ def test_work_resumes_where_a_test_interrupted_it():
     assert (broken.state[200:300, 0] == STATE["reversal_test"]).all()
 
 
-def test_oil_that_leaves_the_tank_is_in_the_accumulator():
+def test_oil_that_leaves_the_tank_is_in_the_accumulator(monkeypatch):
     """What valves, clamps and leaks let back follows from the power that they throttle, not from the volume."""
     plant = machining_centres(3, material=MATERIALS, part_size=0.25, severity={"C6": [0.0, 0.5, 0.8]})
     unit, loads, step = plant._hydraulics, [], plant._hydraulics.step
@@ -219,7 +219,7 @@ def test_oil_that_leaves_the_tank_is_in_the_accumulator():
         loads.append(load.pump_on)
         return load
 
-    unit.step = recorded
+    monkeypatch.setattr(unit, "step", recorded)
     first = plant.advance(1)
     held, back = unit.oil.copy(), np.zeros(3)
     frames = plant.advance(PART)

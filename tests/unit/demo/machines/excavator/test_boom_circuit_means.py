@@ -25,10 +25,15 @@ def raised(request):
     back, setting = parameters[valve + "make_up_pressure"], parameters[valve + "main_relief"]
     steady = Cylinders(3, 0.1)
     steady.set_parameters(parameters)
-    for _ in range(30):
+
+    def moved():
         steady.place[:] = PLACE_M
         wish = steady.wish(command, force, back, setting, Running(np.ones(3), boom._thinning))
-        motion = steady.move(wish, force, np.ones((2, 3)), back, setting, boom._thinning)
+        return wish, steady.move(wish, force, np.ones((2, 3)), back, setting, boom._thinning)
+
+    for _ in range(30):
+        moved()
+    wish, motion = moved()
     pump = wish.inner[0] + parameters[valve + "margin"]
     return boom, states, motion, pump
 

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from gnn_service.core.errors import InvalidInputError
 from gnn_service.demo.machines.moulding import MODES, PLANT
-from gnn_service.demo.parameters import nominal
 from gnn_service.demo.plant import Schedule
 from gnn_service.demo.streams import Key
 from tests.support.moulding import CYCLE_STEPS, IDS, LEAK_TEST, column, during, healthy, plant
