@@ -20,8 +20,8 @@ TRAINING_ONLY = (
     "gnn_service.training",
 )  # fmt: skip
 NEVER_AT_RUN_TIME = (
-    "aeon", "hypothesis", "matplotlib", "networkx", "numba", "onnx", "onnxscript", "openvino", "pandas", "pytest", "scipy",
-    "sklearn", "torch", "torch_geometric",
+    "aeon", "hypothesis", "matplotlib", "networkx", "numba", "onnx", "onnxscript", "openvino", "pandas", "pytest",
+    "scipy", "sklearn", "torch", "torch_geometric",
 )  # fmt: skip
 
 SQL = re.compile(
