@@ -30,6 +30,7 @@ from gnn_service.bench.serve_target import (
 )
 from gnn_service.bench.serve_workers import Workers
 from gnn_service.core.errors import InvalidInputError
+from gnn_service.inference.tensor_models import BUNDLE
 from gnn_service.model.bundle import Bundle
 
 CALLERS: Final = (1, 8, 32, 64, 256)
@@ -130,14 +131,14 @@ def diagnose_target() -> Target:
     return Target("/v1/diagnose", "json", messages, bound_of_diagnosis)
 
 
-def bundle_target(name: str, bundle: Bundle, wire: Wire) -> Target:
+def bundle_target(bundle: Bundle, wire: Wire) -> Target:
     """The bundle's own network as tensors, on its canary, with its readings moved a little from request to request."""
     item = bundle.canary[0]
     messages = tuple(
-        infer_message(name, {key: _moved(key, value[None], k) for key, value in item.items()}, wire)
+        infer_message(BUNDLE, {key: _moved(key, value[None], k) for key, value in item.items()}, wire)
         for k in range(VARIANTS)
     )
-    return Target(f"/v2 {name}", wire, messages, bound_of_bundle)
+    return Target(f"/v2 {BUNDLE}", wire, messages, bound_of_bundle)
 
 
 def graph_target(name: str, path: Path, dims: Mapping[str, int], wire: Wire) -> Target:

@@ -18,8 +18,9 @@ from gnn_service.bench.serve_target import sample_windows
 from gnn_service.core.config import Settings, load_settings
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.window import Window
-from gnn_service.inference.diagnoser import Diagnoser, Prepared
+from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.inference.engine import Engine
+from gnn_service.inference.interpreter import Prepared
 from gnn_service.inference.runtimes.base import Item, Runtime
 from gnn_service.inference.runtimes.onnx import OnnxRuntime
 from gnn_service.inference.spec import ModelSpec

@@ -44,7 +44,7 @@ class Tally:
 
     ``latencies_s`` are of the answers with a 2xx status. ``endings`` counts every request by its status, or by
     ``timeout``, ``closed``, ``connect``, ``protocol``, and ``unsent`` for those that were due and never left.
-    ``late_s`` says how long after it was due each request of an open loop left.
+    ``late_s`` says by how much the sender itself missed each instant of an open loop, waits for a connection apart.
     """
 
     latencies_s: NDArray[np.float64]
@@ -203,7 +203,9 @@ async def _open_loop(sender: _Sender, connections: Iterable[Connection]) -> None
     loop, stop = asyncio.get_running_loop(), threading.Event()
 
     def put(instants: Sequence[float]) -> None:
+        now = time.perf_counter()
         for instant in instants:
+            sender.late_s.append(now - instant)
             due.put_nowait(instant)
 
     def emit(instants: Sequence[float]) -> None:
@@ -211,7 +213,6 @@ async def _open_loop(sender: _Sender, connections: Iterable[Connection]) -> None
 
     async def caller(connection: Connection) -> None:
         while (instant := await due.get()) is not None:
-            sender.late_s.append(time.perf_counter() - instant)
             await sender.send(connection, instant)
 
     callers = [asyncio.create_task(caller(connection)) for connection in connections]

@@ -124,7 +124,7 @@ def _notes(bench: ServeBench) -> Iterable[str]:
             if run.errors:
                 yield f"{name}: ended with {', '.join(f'{what} {n}' for what, n in sorted(run.endings.items()))}"
             if run.late_p99_ms is not None:
-                yield f"{name}: requests left at most {run.late_p99_ms:.2f} ms late (p99); it counts as latency"
+                yield f"{name}: the sender itself was {run.late_p99_ms:.2f} ms late (p99); it counts as latency"
             if run.seconds >= _LONG_S and run.memory is not None:
                 yield f"{name}: memory {run.memory.growth_mib_per_min:+.2f} MiB a minute"
 

@@ -54,7 +54,7 @@ def test_what_limits_a_figure_is_said_under_it():
     notes = load_grids(bench_of(*runs))[1].notes
     assert "the client was busy" in notes[1]
     assert "200 100, 503 7" in notes[2]
-    assert "at most 1.00 ms late" in notes[3]
+    assert "was 1.00 ms late" in notes[3]
     assert notes[-1].endswith("500 and 1000 before, 500 and 1000 after")
 
 
