@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from gnn_service.bench.serve_child import Service
     from gnn_service.bench.serve_report import Grid
 
-BUNDLE_MODEL = "gnn"
-
 
 class Wires(StrEnum):
     """How tensors are sent."""
@@ -46,7 +44,6 @@ def serve(
     ),
     onnx: list[str] = typer.Option(None, "--onnx", help="NAME=FILE: a plain graph to serve and load through /v2."),
     dim: list[str] = typer.Option(None, "--dim", help="NAME=N: length of an open axis of the graphs' inputs."),
-    model: str = typer.Option(BUNDLE_MODEL, "--model", help="Name of the bundle's network in /v2."),
     wire: Wires = typer.Option(Wires.BOTH, "--wire", help="How tensors are sent to /v2."),
     callers: list[int] = typer.Option(
         None, "--callers", min=1, max=4096, help="Callers of a closed loop; again for more.", show_default="1 to 256"
@@ -85,7 +82,7 @@ def serve(
                 from gnn_service.bench.serve import CALLERS, Plan
 
                 plan = Plan(tuple(callers or CALLERS) if closed else (), duration, rate, share, open_duration)
-                targets = _targets(target, wire, model, files, dims)
+                targets = _targets(target, wire, files, dims)
                 result, grids = _load(service, targets, plan, clients)
     _report(result, grids, as_json, as_markdown)
 
@@ -117,9 +114,7 @@ def _service(url: str | None, pid: int | None, arguments: list[str]) -> "Iterato
         yield Service(url, pid)
 
 
-def _targets(
-    chosen: Targets, wire: Wires, model: str, graphs: dict[str, Path], dims: dict[str, int]
-) -> "tuple[Target, ...]":
+def _targets(chosen: Targets, wire: Wires, graphs: dict[str, Path], dims: dict[str, int]) -> "tuple[Target, ...]":
     from gnn_service.bench.serve import bundle_target, diagnose_target, graph_target
     from gnn_service.core.config import load_settings
     from gnn_service.model.bundle import Bundle
@@ -129,7 +124,7 @@ def _targets(
         if wire not in (sent, Wires.BOTH):
             continue
         if chosen in (Targets.INFER, Targets.BOTH):
-            found.append(bundle_target(model, Bundle.open(load_settings().model.bundle), sent))
+            found.append(bundle_target(Bundle.open(load_settings().model.bundle), sent))
         found += [graph_target(name, file, dims, sent) for name, file in graphs.items()]
     if not found:
         raise typer.BadParameter("leaves nothing to load; give --onnx", param_hint="--target")
