@@ -39,6 +39,10 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def _has_tritonclient() -> bool:
+    return all(find_spec(name) for name in ("tritonclient", "geventhttpclient"))
+
+
 def _program(*names: str) -> Callable[[], bool]:
     return lambda: any(shutil.which(name) for name in names)
 
@@ -54,6 +58,7 @@ RESOURCES: dict[str, tuple[Callable[[], bool], str]] = {
     "gpu": (_has_gpu, "no CUDA device"),
     "node": (_program("node"), "no Node.js: install nodejs"),
     "openvino": (lambda: find_spec("openvino") is not None, "no OpenVINO: install the extra openvino"),
+    "tritonclient": (_has_tritonclient, "no tritonclient: pip install 'tritonclient[http]'"),
     "root": (lambda: hasattr(os, "geteuid") and os.geteuid() == 0, "not root"),
 }
 

@@ -1,6 +1,6 @@
 """Binary tensors behind the JSON of a request: little-endian, row-major, without padding (Triton's extension).
 
-https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/protocol/extension_binary_data.html
 """
 
 from dataclasses import dataclass
