@@ -102,6 +102,8 @@ class FakeRuntime:
 class Factory:
     """Builds fakes and remembers them; `failures` are raised first."""
 
+    make: Callable[[], "FakeRuntime"] = FakeRuntime
+
     def __init__(self, *failures: BaseException, prepare: Callable[[FakeRuntime], None] = lambda _: None) -> None:
         self.built: list[FakeRuntime] = []
         self.failures = list(failures)
@@ -112,7 +114,7 @@ class Factory:
         self.calls += 1
         if self.failures:
             raise self.failures.pop(0)
-        runtime = FakeRuntime()
+        runtime = type(self).make()
         self._prepare(runtime)
         self.built.append(runtime)
         return runtime

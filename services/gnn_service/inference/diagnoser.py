@@ -1,66 +1,112 @@
 """The one path from a window to its Diagnosis: the service, `evaluate` and `diagnose` all take it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from threading import Lock
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gnn_service.core.config import Settings
+from gnn_service.core.errors import SwapRefusedError
 from gnn_service.domain.diagnosis import Diagnosis
 from gnn_service.domain.machine import Machine
-from gnn_service.domain.shipped import shipped_machines
 from gnn_service.domain.window import Window
-from gnn_service.inference.batcher import Priority
-from gnn_service.inference.engine import Engine
-from gnn_service.inference.runtimes.base import Item
-from gnn_service.inference.runtimes.onnx import OnnxRuntime
+from gnn_service.inference.batcher import Priority, Request
+from gnn_service.inference.engine import Engine, Lease
+from gnn_service.inference.interpreter import Interpreter, Kind, Prepared, concluded, judged
+from gnn_service.inference.mirror import Mirror
+from gnn_service.inference.runtimes.base import Output
+from gnn_service.inference.runtimes.choose import runtime_factory
+from gnn_service.inference.runtimes.source import Source
 from gnn_service.inference.spec import ModelSpec
 from gnn_service.model import decode
-from gnn_service.model.baseline import Baseline, fit_baseline
+from gnn_service.model.baseline import Baseline
 from gnn_service.model.bundle import Bundle
-from gnn_service.model.encode import Structure, encode
-from gnn_service.model.evidence import Evidence, VirtualSensors
-from gnn_service.model.grid import on_grid
-from gnn_service.model.judge import Judgement, Knowledge, judge
+from gnn_service.model.judge import Judgement
 
-KNOWN_MACHINES = 256
-"""Encodings kept for machines seen before; the oldest goes when a new one comes."""
+Specify = Callable[[Bundle], ModelSpec]
+"""What an engine needs to serve a bundle."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """What does not change from window to window of one machine."""
+def specification(settings: Settings) -> Specify:
+    """How bundles are served with these settings."""
 
-    structure: Structure
-    knowledge: Knowledge
-    sensors: VirtualSensors
+    def specify(bundle: Bundle) -> ModelSpec:
+        item, expected = bundle.canary
+        factory = runtime_factory(Source.of_bundle(bundle), settings)
+        return ModelSpec(factory, item, expected, name="diagnosis", version=bundle.version)
+
+    return specify
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A window ready for the engine. ``item`` is None when it is too short to be diagnosed, for ``reason``."""
+class Held:
+    """One bundle, held from the encoding of a window to the decoding of its answer, whatever is activated meanwhile.
 
-    kind: Kind
-    facts: decode.Facts
-    item: Item | None
-    evidence: tuple[Evidence, ...]
-    reason: str = ""
+    Use it as a context manager, for one request.
+    """
+
+    def __init__(self, interpreter: Interpreter, lease: Lease) -> None:
+        self._interpreter = interpreter
+        self._lease = lease
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that is held."""
+        return self._interpreter.bundle
+
+    def prepare(self, machine: Machine, window: Window, baseline: Baseline | None = None) -> Prepared:
+        """The window as the network takes it; see `Interpreter.prepare`. Takes a while: not in the event loop."""
+        return self._interpreter.prepare(machine, window, baseline)
+
+    def submit(
+        self, prepared: Prepared, *, timeout_s: float | None = None, priority: Priority = Priority.NORMAL
+    ) -> Request:
+        """The future of the network's answer to a window that was not too short; see `Engine.submit`."""
+        if prepared.item is None:
+            raise ValueError(f"a window without an item has no answer: {prepared.reason}")
+        return self._lease.submit(prepared.item, timeout_s=timeout_s, priority=priority, context=prepared)
+
+    async def infer(
+        self, prepared: Prepared, *, timeout_s: float | None = None, priority: Priority = Priority.NORMAL
+    ) -> Output:
+        """The network's answer to a window that was not too short; see `Engine.infer`."""
+        if prepared.item is None:
+            raise ValueError(f"a window without an item has no answer: {prepared.reason}")
+        return await self._lease.infer(prepared.item, timeout_s=timeout_s, priority=priority, context=prepared)
+
+    def conclude(self, prepared: Prepared, outputs: Mapping[str, NDArray[np.float32]]) -> Diagnosis:
+        """The answer in words; for a window that was too short, `unknown` with the reason."""
+        if prepared.item is None:
+            return decode.unknown_diagnosis(prepared.facts, prepared.reason)
+        return concluded(prepared, outputs)
+
+    def release(self) -> None:
+        """Let go; a second time is no error."""
+        self._lease.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 class Diagnoser:
-    """Prepares windows, has the engine compute them, and puts the answers into words."""
+    """Prepares windows, has the engine compute them, and puts the answers into words.
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
-        self.bundle = bundle
+    Args:
+        bundle: the trained model that the engine begins with.
+        engine: serves it.
+        specify: how other bundles are served; without it none can be activated.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Engine, specify: Specify | None = None) -> None:
         self.engine = engine
-        self._kinds: dict[str, Kind] = {}
-        self._room = Lock()
-        self._machines = {m.id: m for m in shipped_machines()} | dict(bundle.machines)
+        self._specify = specify
+        self._interpreters = {engine.spec: Interpreter(bundle)}
+        self._shadow: Bundle | None = None
 
     @classmethod
     @asynccontextmanager
@@ -70,21 +116,38 @@ class Diagnoser:
         Raises BundleError when the bundle cannot be used, DeviceUnavailableError for a device that is not there.
         """
         chosen = bundle if bundle is not None else await asyncio.to_thread(Bundle.open, settings.model.bundle)
-        item, expected = chosen.canary
-
-        def runtime() -> OnnxRuntime:
-            inference = settings.inference
-            return OnnxRuntime(chosen.onnx, settings.model.device, inference.threads, inference.memory_fraction)
-
-        async with Engine(ModelSpec(runtime, item, expected, "diagnosis", chosen.version), settings.inference) as engine:
-            diagnoser = cls(chosen, engine)
-            # The first machine costs a second for its units; nobody should wait for it.
-            await asyncio.to_thread(lambda: [diagnoser.kind(machine) for machine in diagnoser.machines().values()])
+        specify = specification(settings)
+        async with Engine(specify(chosen), settings.inference) as engine:
+            diagnoser = cls(chosen, engine, specify)
+            await asyncio.to_thread(diagnoser._now.get_ready)
             yield diagnoser
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that answers now."""
+        return self._now.bundle
+
+    @property
+    def previous(self) -> Bundle | None:
+        """The bundle that `roll_back` goes back to."""
+        previous = self.engine.previous
+        return self._interpreters[previous].bundle if previous is not None else None
+
+    @property
+    def shadowing(self) -> Bundle | None:
+        """The bundle that looks on."""
+        return self._shadow
 
     def machines(self) -> Mapping[str, Machine]:
         """Machines that can be named by their id."""
-        return self._machines
+        return self._now.machines
+
+    # ---- windows ----
+
+    def hold(self) -> Held:
+        """Hold on to the present bundle; release it, or use it as a context manager."""
+        lease = self.engine.lease()
+        return Held(self._interpreters[lease.spec], lease)
 
     async def diagnose(
         self,
@@ -100,11 +163,12 @@ class Diagnoser:
         A window that is too short is answered `unknown` with the reason. Raises InvalidInputError on readings or a
         baseline that do not belong to the machine, and what `Engine.infer` raises.
         """
-        prepared = await asyncio.to_thread(self.prepare, machine, window, baseline)
-        if prepared.item is None:
-            return decode.unknown_diagnosis(prepared.facts, prepared.reason)
-        outputs = await self.engine.infer(prepared.item, timeout_s=timeout_s, priority=priority)
-        return self.conclude(prepared, outputs)
+        with self.hold() as held:
+            prepared = await asyncio.to_thread(held.prepare, machine, window, baseline)
+            outputs = {}
+            if prepared.item is not None:
+                outputs = await held.infer(prepared, timeout_s=timeout_s, priority=priority)
+            return held.conclude(prepared, outputs)
 
     async def commission(self, machine: Machine, windows: Sequence[Window]) -> Baseline:
         """Learn a machine's own healthy baseline from healthy windows; too short ones are left out."""
@@ -112,68 +176,73 @@ class Diagnoser:
 
     def baseline_of(self, machine: Machine, windows: Sequence[Window]) -> Baseline:
         """As `commission`, without an event loop."""
-        kind = self.kind(machine)
-        grids = [on_grid(machine, window) for window in windows]
-        whole = [grid for grid in grids if not decode.too_short(machine, grid)]
-        empty = np.zeros((0, len(machine.sensors), 0), np.float32)
-        return fit_baseline(
-            machine, np.stack(whole) if whole else empty, kind.sensors.bindings, kind.sensors.parameters
-        )
+        return self._now.baseline_of(machine, windows)
 
     def kind(self, machine: Machine) -> Kind:
-        """The unchanging part of a machine's encoding, kept for the next window.
-
-        Raises InvalidMachineError where the machine does not fit the model, or contradicts what it knows of it.
-        """
-        found = self._kinds.get(machine.fingerprint)
-        if found is None:
-            knowledge = self.bundle.knowledge_of(machine)
-            structure = Structure(machine, self.bundle.vocabulary)
-            found = Kind(structure, knowledge, VirtualSensors.of(machine, knowledge.calibrations))
-            with self._room:  # windows are prepared on several threads
-                while len(self._kinds) >= KNOWN_MACHINES:
-                    self._kinds.pop(next(iter(self._kinds)))
-                self._kinds[machine.fingerprint] = found
-        return found
+        """The unchanging part of a machine's encoding; see `Interpreter.kind`."""
+        return self._now.kind(machine)
 
     def prepare(self, machine: Machine, window: Window, baseline: Baseline | None = None) -> Prepared:
-        """Readings on the grid, physics estimates and the network's inputs. Raises what `diagnose` says."""
-        # readings can be as large as single precision goes; what that makes infinite is left out further on
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self._prepare(machine, window, baseline)
-
-    def _prepare(self, machine: Machine, window: Window, baseline: Baseline | None) -> Prepared:
-        kind = self.kind(machine)
-        if baseline is not None:
-            baseline.check(machine)
-            kind.sensors.check(baseline)
-        used = baseline or kind.knowledge.reference
-        grid = on_grid(machine, window)
-        regime = kind.knowledge.regime
-        support = float(regime.support(machine, grid[None])[0]) if regime else 0.0
-        facts = decode.Facts(
-            structure=kind.structure,
-            window=window,
-            grid=grid,
-            commissioned=baseline is not None,
-            support=support,
-            known_kind=regime is not None,
-            bundle=self.bundle.version,
-        )
-        reason = decode.too_short(machine, grid)
-        if reason:
-            return Prepared(kind, facts, None, (), reason)
-        evidence = kind.sensors.read(grid[None], used)
-        moving = encode(kind.structure, grid[None], used, evidence)
-        arrays = {**kind.structure.arrays, **{name: value[0] for name, value in moving.items()}}
-        return Prepared(kind, facts, {name: arrays[name] for name in self.bundle.manifest["inputs"]}, evidence)
+        """A window as the present bundle takes it; see `Interpreter.prepare`, and `hold` where bundles may change."""
+        return self._now.prepare(machine, window, baseline)
 
     def judge(self, prepared: Prepared, outputs: Mapping[str, NDArray[np.float32]]) -> tuple[Judgement, ...]:
         """Level probabilities of every failure mode, by source and fused; one window."""
-        kind, support = prepared.kind, np.array([prepared.facts.support])
-        return judge(kind.structure, kind.knowledge, outputs["severity"][None], prepared.evidence, support)
+        return judged(prepared, outputs)
 
     def conclude(self, prepared: Prepared, outputs: Mapping[str, NDArray[np.float32]]) -> Diagnosis:
         """Put the engine's answers into words."""
-        judged = self.judge(prepared, outputs)
-        return decode.diagnosis(prepared.facts, dict(outputs), judged, prepared.evidence)
+        return concluded(prepared, outputs)
+
+    # ---- other bundles ----
+
+    async def activate(self, bundle: Bundle) -> None:
+        """Answer by another bundle from now on, without refusing or losing a request; raises as `Engine.swap`.
+
+        Requests that have begun finish on the bundle they began with. Baselines stay with the machines: a bundle that
+        asks more of them refuses old ones with the reason.
+        """
+        interpreter = Interpreter(bundle)
+        await asyncio.to_thread(interpreter.get_ready)
+        spec = self._spec_of(bundle)
+        self._interpreters[spec] = interpreter
+        try:
+            await self.engine.swap(spec)
+        finally:
+            if self.engine.spec is spec:
+                self._forget()
+            else:
+                del self._interpreters[spec]
+
+    async def roll_back(self) -> None:
+        """Answer by the bundle before the present one again; a second time comes back. Raises as `Engine.roll_back`."""
+        await self.engine.roll_back()
+
+    async def shadow(self, bundle: Bundle | None) -> None:
+        """Have another bundle diagnose a share of the windows too, and count where it says another state.
+
+        None stops that. Callers never notice it. Raises as `Engine.set_shadow`.
+        """
+        self._shadow = None
+        if bundle is None:
+            await self.engine.set_shadow(None)
+            return
+        interpreter = Interpreter(bundle)
+        await asyncio.to_thread(interpreter.get_ready)
+        mirror = Mirror(interpreter)
+        await self.engine.set_shadow(self._spec_of(bundle), translate=mirror.translate, disagree=mirror.disagree)
+        self._shadow = bundle
+
+    @property
+    def _now(self) -> Interpreter:
+        return self._interpreters[self.engine.spec]
+
+    def _spec_of(self, bundle: Bundle) -> ModelSpec:
+        if self._specify is None:
+            raise SwapRefusedError("this diagnoser serves one bundle only; open it with its settings")
+        return self._specify(bundle)
+
+    def _forget(self) -> None:
+        """Drop what belongs to neither the present nor the previous bundle; who holds another keeps it."""
+        kept = {self.engine.spec, self.engine.previous}
+        self._interpreters = {spec: known for spec, known in self._interpreters.items() if spec in kept}

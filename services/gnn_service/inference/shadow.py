@@ -89,8 +89,12 @@ class Shadow:
     def offer(self, answered: Sequence[tuple[Request, Output]]) -> None:
         """Take samples of what was just answered. Copies them: item and answer are the caller's from now on."""
         for request, output in answered:
+            if request.priority is not Priority.NORMAL:
+                continue
+            if self._translate is not None and request.context is None:
+                continue  # whoever asked for the tensors alone cannot be asked anew
             self._credit += self._fraction
-            if request.priority is not Priority.NORMAL or self._credit < 1:
+            if self._credit < 1:
                 continue
             self._credit -= 1
             if len(self._samples) >= self._queue_max:
