@@ -77,3 +77,9 @@ def test_a_servo_pump_holds_pressure_at_the_speed_of_its_leakage():
 
 def test_the_housing_stands_above_the_tank_by_its_drain_line():
     assert pumps.case_pressure(1e-4, 4e10, 0.012, 0.2e5) == pytest.approx(0.2e5 + 4e10 * 0.012 * 1e-4)
+
+
+def test_the_flow_that_brings_the_inlet_to_the_vapour_pressure_is_the_limit_of_the_suction_line():
+    line = {"viscosity": 0.5, "laminar": 4e7, "turbulent": 2e8}
+    most = pumps.suction_limit(1.2e5, 0.15e5, **line)
+    assert pumps.suction_pressure(1.2e5, most, **line) == pytest.approx(0.15e5)
