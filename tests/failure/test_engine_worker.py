@@ -133,10 +133,38 @@ async def test_hung_threads_are_not_piled_up():
                 await until(lambda: subject.health().ready)
         await until(lambda: "threads hang; restart the service" in (subject.health().last_error or ""))
         assert len(model_threads()) == HUNG_MAX
+        assert subject.stats().hung == HUNG_MAX
+        readiness = await subject.check_ready()
+        assert (readiness.ready, readiness.reason) == (False, f"{HUNG_MAX} model threads hang; restart the service")
         for runtime in factory.built:
             runtime.gate.set()
         await until(lambda: subject.health().ready)
     assert model_threads() == []
+
+
+async def test_past_the_limit_of_hung_threads_somebody_is_told_once_and_readiness_is_false_by_then(caplog):
+    factory, clock = Factory(), SteppingClock()
+    told = []
+    async with engine(factory, clock=clock, heartbeat_timeout_s=0.05, hung_max=1, instances=2) as subject:
+
+        def on_fatal(reason):
+            told.append((reason, subject.health().ready))
+
+        subject.on_fatal = on_fatal
+        hung = factory.built[0]
+        hung.gate.clear()
+        with pytest.raises(EngineFailedError):
+            await subject.infer(item(1))
+        await until(lambda: bool(told))
+        assert told == [("1 model threads hang; restart the service", False)]
+        assert score(await subject.infer(item(2))) == 3, "the other one goes on until somebody ends it"
+        assert [record.levelname for record in caplog.records if "restart the service" in record.message] == [
+            "CRITICAL"
+        ]
+        hung.gate.set()
+        await until(lambda: subject.health().ready)
+        assert (await subject.check_ready()).ready
+    assert len(told) == 1
 
 
 async def test_a_thread_that_never_returns_does_not_hold_up_a_stop(monkeypatch, caplog):

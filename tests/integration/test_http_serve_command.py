@@ -16,9 +16,13 @@ SERVE = [sys.executable, "-c", "from gnn_service.cli.main import run; run()", "s
 
 
 @contextmanager
-def started(cwd: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+def started(
+    cwd: Path, command: list[str] = SERVE, environment: dict[str, str] | None = None
+) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """The service in a process of its own, once it says that it listens, and its address."""
-    with subprocess.Popen(SERVE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment
+    ) as process:
         try:
             for line in process.stderr:
                 event = orjson.loads(line)
@@ -85,3 +89,33 @@ def test_what_keeps_it_from_starting_is_one_line(variables: dict[str, str], said
     assert said in done.stderr
     assert done.stderr.startswith("gnn-service: ")
     assert done.stderr.count("\n") == 1
+
+
+HANGS = """
+import pathlib, sys, time
+from gnn_service.cli.main import main
+from gnn_service.inference.loaded import LoadedModel
+
+answer = LoadedModel.answer
+
+def hang(self, items):
+    while pathlib.Path("hang").exists():
+        time.sleep(1)
+    return answer(self, items)
+
+LoadedModel.answer = hang
+sys.exit(main(["serve", "--port", "0"]))
+"""
+
+
+def test_when_too_many_model_threads_hang_it_is_not_ready_and_ends_for_its_supervisor(tmp_path: Path):
+    few = {"GNN_INFERENCE__HUNG_MAX": "1", "GNN_INFERENCE__HEARTBEAT_TIMEOUT_S": "0.5"}
+    with started(tmp_path, [sys.executable, "-c", HANGS], {**os.environ, **few}) as (process, url):
+        (tmp_path / "hang").touch()
+        answer = httpx2.get(f"{url}/health/ready", timeout=20, trust_env=False)
+        assert answer.status_code == 503
+        _, logged = process.communicate(timeout=40)
+    assert process.returncode == 1
+    events = [orjson.loads(line) for line in logged.splitlines()]
+    said = [event["event"] for event in events if event["level"] == "critical"]
+    assert said == ["1 model threads hang; restart the service", "ending for a new process to take over"]

@@ -5,13 +5,13 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Annotated, Any
 
 import typer
 import uvicorn
 
-from gnn_service.cli.main import DONE
+from gnn_service.cli.main import DONE, FAILED
 from gnn_service.core.config import Settings, load_settings
 from gnn_service.core.errors import ConfigurationError, UnavailableError
 from gnn_service.observability.logs import configure_logs, logger
@@ -29,7 +29,10 @@ def serve(
         list[str] | None, typer.Option(help="NAME=FILE: a plain ONNX graph to serve through /v2; again for more.")
     ] = None,
 ) -> int:
-    """Run the service until Ctrl-C or SIGTERM, then finish what has begun."""
+    """Run the service until Ctrl-C or SIGTERM, then finish what has begun.
+
+    It ends with exit code 1 when only a new process can help: whoever supervises it starts that.
+    """
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     groups: dict[str, Any] = {"api": given} if given else {}
     if onnx:
@@ -40,22 +43,26 @@ def serve(
 
 
 async def _serve(settings: Settings) -> int:
+    fatal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     with stop_signals() as stopped:
-        work = asyncio.create_task(_run(settings))
-        either: set[asyncio.Future[Any]] = {work, stopped}
+        work = asyncio.create_task(_run(settings, lambda why: None if fatal.done() else fatal.set_result(why)))
+        either: set[asyncio.Future[Any]] = {work, stopped, fatal}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():  # it may still be starting
-            _log.info("stopping", signal=signal.Signals(stopped.result()).name)
+            if fatal.done():
+                _log.critical("ending for a new process to take over", reason=fatal.result())
+            else:
+                _log.info("stopping", signal=signal.Signals(stopped.result()).name)
             work.cancel()
             await asyncio.wait({work})
     if not work.cancelled():
         work.result()
-    return DONE
+    return FAILED if fatal.done() else DONE
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, on_fatal: Callable[[str], object]) -> None:
     """Serve until cancelled; then what has begun has been finished."""
-    async with running_service(settings) as url:
+    async with running_service(settings, on_fatal=on_fatal) as url:
         _log.info("listening", url=url, docs=f"{url}/docs" if settings.api.docs_enabled else None)
         await asyncio.Event().wait()
 
@@ -91,10 +98,13 @@ def stop_signals() -> Iterator[asyncio.Future[int]]:
 
 
 @contextlib.asynccontextmanager
-async def running_service(settings: Settings, application: Any = None) -> AsyncIterator[str]:
+async def running_service(
+    settings: Settings, application: Any = None, *, on_fatal: Callable[[str], object] | None = None
+) -> AsyncIterator[str]:
     """The service on the settings' address, from ready to drained; yields its URL.
 
-    ``application`` is what `create_app` made of the settings; None makes it.
+    ``application`` is what `create_app` made of the settings; None makes it. ``on_fatal`` is told when only a new
+    process can help; see `Engine.on_fatal`.
 
     Raises ConfigurationError where the address cannot be had, and whatever opening the model raises.
     """
@@ -105,6 +115,9 @@ async def running_service(settings: Settings, application: Any = None) -> AsyncI
         application = application or create_app(settings)
         # the lifespan is run here and not by uvicorn, which would turn its errors into a logged traceback
         async with application.router.lifespan_context(application) as state:
+            if on_fatal is not None:
+                for engine in (state["diagnoser"].engine, *(g.engine for g in state["tensors"].models.graphs.values())):
+                    engine.on_fatal = on_fatal
             lane = hot_lane(settings, state) if state else None
             server = _Server(_server_config(_with_state(application, dict(state or {})), settings, lane))
             task = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
