@@ -118,16 +118,24 @@ class TensorService:
             HTTPException: it is packed in a way that is not read here (415).
             GnnServiceError: what `Engine.infer` raises.
         """
-        served = self.find(name, version)
-        length = header_length(headers)
-        if len(body) > LARGE_BYTES:
-            request = await asyncio.to_thread(parse, body, length, served.view)
-        else:
-            request = parse(body, length, served.view)
+        served, request = await self._read(name, version, body, header_length(headers))
         arrays = await served.model.infer(request.arrays, timeout_s=self.timeout_s(request))
         if sum(array.nbytes for array in arrays.values()) > LARGE_BYTES:
             return await asyncio.to_thread(answer, served.view, request, arrays)
         return answer(served.view, request, arrays)
+
+    async def _read(
+        self, name: str, version: str | None, body: bytes, length: int | None
+    ) -> tuple[Served, InferRequest]:
+        served = self.find(name, version)
+        if len(body) <= LARGE_BYTES:
+            return served, parse(body, length, served.view)
+        while True:
+            request = await asyncio.to_thread(parse, body, length, served.view)
+            now = self.find(name, version)
+            if now is served:
+                return served, request
+            served = now  # swapped meanwhile: what fits the one may not fit the other
 
     def timeout_s(self, request: InferRequest) -> float:
         """Seconds that a request may take: its own where it gives fewer than the service."""
