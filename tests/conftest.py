@@ -25,6 +25,8 @@ DATA = Path(os.environ.get("GNN_TEST_DATA", ROOT.parent / "shared" / "data"))
 # Nothing that the caller has set for a service of their own reaches a test.
 for _name in [name for name in os.environ if name.startswith(("GNN_", "OTEL_")) and name != "GNN_TEST_REQUIRE"]:
     del os.environ[_name]
+# What tests show must not hang on which runtime is the fastest here, nor leave what was measured in a user's home.
+os.environ["GNN_MODEL__RUNTIME"] = "onnxruntime"
 
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

@@ -1,12 +1,17 @@
-"""`gnn-service bundle`: look into a bundle, and check it."""
+"""`gnn-service bundle`: look into a bundle, check it, and export its network."""
 
+from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from gnn_service.cli.console import out, print_json, print_table
+from gnn_service.cli.console import out, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from gnn_service.model.bundle import Bundle
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -17,9 +22,17 @@ TOLERANCE = 1e-5
 _JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
+class ExportFormat(Enum):
+    """What a network can be exported as."""
+
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    TORCH = "torch-export"
+
+
 @app.callback()
 def _bundle() -> None:
-    """Show and verify model bundles."""
+    """Show, verify and export model bundles."""
 
 
 @app.command()
@@ -50,15 +63,72 @@ def show(bundle: _BUNDLE, as_json: _JSON = False) -> None:
 
 @app.command()
 def verify(bundle: _BUNDLE, as_json: _JSON = False) -> None:
-    """Check every file against the manifest, and the exported graph against the answer it must give."""
-    import numpy as np
+    """Check every file against the manifest, and the exported graph against the answer it must give.
 
+    Tells too what each runtime that is installed answers and costs here, and which of them `auto` takes. One that
+    answers wrongly is named; only ONNX Runtime, which every installation has, decides whether the bundle is whole.
+    """
+    from gnn_service.core.config import load_settings
     from gnn_service.core.errors import BundleError
-    from gnn_service.inference.runtimes.onnx import OnnxRuntime
+    from gnn_service.inference.runtimes.choose import compare, fastest
+    from gnn_service.inference.runtimes.source import Source, candidates
     from gnn_service.model.bundle import Bundle
-    from gnn_service.model.decode import in_unit
 
     loaded = Bundle.open(None if str(bundle) == "shipped" else bundle)
+    worst = _worst_difference(loaded)
+    if not worst <= TOLERANCE:
+        raise BundleError(f"its graph answers its canary off by {worst:.2g}; train it again", where=str(bundle))
+    settings = load_settings()
+    figures, runtimes = compare(Source.of_bundle(loaded), settings, candidates(settings))
+    for runtime in runtimes.values():
+        runtime.close()
+    sound = [figure for figure in figures if figure.flaw is None]
+    chosen = fastest(sound) if sound else None
+    if as_json:
+        told = {"version": loaded.version, "ok": True, "worst_difference": worst}
+        print_json({**told, "auto": chosen, "runtimes": [asdict(figure) for figure in figures]})
+        return
+    out.print(
+        f"bundle {loaded.version} is whole; graph and canary differ by {worst:.1e} at most, at batch 1 and 16",
+        soft_wrap=True,
+    )
+    for figure in figures:
+        out.print(figure.told() + (" <- auto" if figure.runtime == chosen else ""), soft_wrap=True)
+
+
+@app.command()
+def export(
+    bundle: _BUNDLE,
+    folder: Annotated[Path, typer.Option("--out", help="Folder to write to; made where it is not there.")] = Path(),
+    form: Annotated[ExportFormat, typer.Option("--format", help="What to write.")] = ExportFormat.ONNX,
+    as_json: _JSON = False,
+) -> None:
+    """Write the bundle's network for other programs, checked against torch on batches and machines of several sizes."""
+    from gnn_service.model.bundle import Bundle
+    from gnn_service.training.formats import export_as
+
+    loaded = Bundle.open(None if str(bundle) == "shipped" else bundle)
+    with progress() as shown:
+        shown.add_task(f"exporting as {form.value}", total=None)
+        done = export_as(loaded, form.value, folder)
+    if as_json:
+        print_json({"version": loaded.version, **asdict(done), "files": [str(file) for file in done.files]})
+        return
+    sizes = " and ".join(f"{nodes} components with {sensors} sensors" for nodes, sensors in done.machines)
+    out.print(
+        f"wrote {', '.join(map(str, done.files))}; differs from torch by {done.worst_difference:.1e} at most, at batch "
+        f"{', '.join(map(str, done.batches))} of {sizes}",
+        soft_wrap=True,
+    )
+
+
+def _worst_difference(loaded: "Bundle") -> float:
+    """Largest difference of the graph's answers to the canary's, as they are read, in 0..1; NaN where one is."""
+    import numpy as np
+
+    from gnn_service.inference.runtimes.onnx import OnnxRuntime
+    from gnn_service.model.decode import in_unit
+
     item, expected = loaded.canary
     runtime = OnnxRuntime(loaded.onnx, "cpu", 1)
     differences = []
@@ -67,16 +137,7 @@ def verify(bundle: _BUNDLE, as_json: _JSON = False) -> None:
         for name, wanted in in_unit(expected).items():
             differences.append(float(np.abs(answers[name] - wanted).max()))
     runtime.close()
-    worst = float(np.max(differences))  # unlike Python's, NumPy's maximum is NaN where one is
-    if not worst <= TOLERANCE:
-        raise BundleError(f"its graph answers its canary off by {worst:.2g}; train it again", where=str(bundle))
-    if as_json:
-        print_json({"version": loaded.version, "ok": True, "worst_difference": worst})
-    else:
-        out.print(
-            f"bundle {loaded.version} is whole; graph and canary differ by {worst:.1e} at most, at batch 1 and 16",
-            soft_wrap=True,
-        )
+    return float(np.max(differences))  # unlike Python's, NumPy's maximum is NaN where one is
 
 
 def _scores(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

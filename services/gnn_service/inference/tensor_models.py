@@ -16,7 +16,8 @@ from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.inference.engine import Engine
 from gnn_service.inference.onnx_graph import OnnxGraph, read_specs
 from gnn_service.inference.runtimes.base import Item, Output
-from gnn_service.inference.runtimes.onnx import OnnxRuntime
+from gnn_service.inference.runtimes.choose import runtime_factory
+from gnn_service.inference.runtimes.source import Source
 from gnn_service.inference.spec import ModelSpec
 from gnn_service.inference.stats import EngineStats, Readiness
 from gnn_service.inference.tensors import TensorSpec
@@ -198,11 +199,9 @@ def _engine_of(name: str, graph: OnnxGraph, settings: Settings) -> Engine:
     inference = settings.inference
     if not graph.batches:
         inference = inference.model_copy(update={"batch_max": 1})
-
-    def runtime() -> OnnxRuntime:
-        return OnnxRuntime(graph.path, settings.model.device, inference.threads, inference.memory_fraction)
-
-    return Engine(ModelSpec(runtime, graph.canary, graph.answer, name, graph.version), inference)
+    source = Source.of_graph(graph.path, graph.canary, graph.answer, graph.version)
+    factory = runtime_factory(source, settings.model_copy(update={"inference": inference}))
+    return Engine(ModelSpec(factory, graph.canary, graph.answer, name, graph.version), inference)
 
 
 def _stacked(answers: list[Output]) -> dict[str, NDArray[Any]]:

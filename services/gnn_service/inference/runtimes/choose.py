@@ -59,6 +59,8 @@ class RuntimeFactory:
 
     def _choose(self) -> tuple[Choice, Runtime | None]:
         asked = self._settings.model.runtime
+        if asked == "torch" and self._source.bundle is None:
+            return Choice("onnxruntime", "as torch runs bundles only, and this is a plain ONNX graph"), None
         if asked != "auto":
             return Choice(asked, "asked for"), None
         names = candidates(self._settings)

@@ -1,6 +1,5 @@
 """A model as the runtimes take it: the graph, known answers, and how each runtime opens it."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,15 +43,9 @@ class Source:
         return cls(bundle.onnx, references, bundle.version, bundle)
 
     @classmethod
-    def of_graph(cls, graph: bytes | Path, item: Item, answer: Output | None = None) -> "Source":
-        """A plain ONNX graph that takes items like this one; without an answer, ONNX Runtime's is taken for right.
-
-        Raises:
-            BundleError: the graph cannot be loaded or run.
-        """
-        data = graph if isinstance(graph, bytes) else _bytes_of(graph)
-        known = answer if answer is not None else _answer_of(graph, item)
-        return cls(graph, References(Known(item, known)), hashlib.sha256(data).hexdigest()[:16])
+    def of_graph(cls, graph: bytes | Path, item: Item, answer: Output, version: str) -> "Source":
+        """A plain ONNX graph, with one item that it takes and what it answers."""
+        return cls(graph, References(Known(item, answer)), version)
 
 
 def open_runtime(name: devices.Runtime, source: Source, settings: Settings) -> Runtime:
@@ -90,7 +83,7 @@ def _torch(source: Source, settings: Settings) -> Runtime:
     from gnn_service.model.network import INPUTS  # noqa: PLC0415
 
     if source.bundle is None:
-        raise BundleError("torch runs bundles only, and this is a plain ONNX graph; set model.runtime to another")
+        raise BundleError("torch runs bundles only, and this is a plain ONNX graph")
     inference = settings.inference
     network = torch_runtime.network_of(source.bundle)
     device = devices.resolve(settings.model.device, "torch", where="model.device")
@@ -131,21 +124,3 @@ def _grown(item: Item, answer: Output, shapes: Shapes) -> Known | None:
     if any(value.shape != tuple(shapes.get(name, ())) for name, value in larger.items()):
         return None
     return Known(larger, answer, partial(padding.cut, nodes=nodes))
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"the ONNX graph cannot be read: {error.strerror}", where=str(path)) from error
-
-
-def _answer_of(graph: bytes | Path, item: Item) -> Output:
-    runtime = OnnxRuntime(graph, "cpu")
-    try:
-        answers = runtime.run({name: value[None] for name, value in item.items()})
-    except Exception as error:
-        raise BundleError(f"the ONNX graph does not run on its example: {error}") from error
-    finally:
-        runtime.close()
-    return {name: value[0] for name, value in answers.items()}
