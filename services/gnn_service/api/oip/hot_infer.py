@@ -37,12 +37,8 @@ class HotInfer:
         work = self._service.infer(self._name, self._version, request.body, request.headers)
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # the loop itself holds tasks weakly
-
-        def finish(ended: asyncio.Task[Answer]) -> None:
-            self._tasks.discard(ended)
-            done(asyncio.CancelledError() if ended.cancelled() else ended.exception() or ended.result())
-
-        task.add_done_callback(finish)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(_ended, done))
         return task.cancel
 
 
@@ -62,9 +58,17 @@ def _finish(served: Served, wanted: InferRequest, done: Done, outcome: Mapping[s
     if isinstance(outcome, BaseException):
         done(outcome)
         return
+    if sum([array.nbytes for array in outcome.values()]) > LARGE_BYTES:
+        writing = asyncio.get_running_loop().run_in_executor(None, answer, served.view, wanted, outcome)
+        writing.add_done_callback(partial(_ended, done))
+        return
     try:
         written = answer(served.view, wanted, outcome)
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller must be told
         done(error)
     else:
         done(written)
+
+
+def _ended(done: Done, work: asyncio.Future[Answer]) -> None:
+    done(asyncio.CancelledError() if work.cancelled() else work.exception() or work.result())

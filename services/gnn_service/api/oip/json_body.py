@@ -6,6 +6,7 @@ The proxies that simdjson hands out point into its parser, which reads nothing n
 
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from math import prod
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ KEEP_BYTES: Final = 1 << 20
 """A parser keeps memory for the largest document it has read; larger ones get a parser of their own."""
 
 _SHOWN: Final = 60
+_LOOKED_AT: Final = 65_536
 _KIND_OF_BUFFER: Final = {"f": "d", "i": "i", "u": "u"}
 _READ_AS: Final = {"f": np.dtype(np.float64), "i": np.dtype(np.int64), "u": np.dtype(np.uint64)}
 _ours = threading.local()
@@ -52,7 +54,8 @@ def fields(given: simdjson.Object, where: str) -> list[str]:
     """
     names = list(given)
     if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise InvalidInputError(f"has {shown(twice)} twice; send it once", where=where or None)
     return names
 
@@ -90,7 +93,7 @@ def numbers(given: Any, plan: InputPlan, shape: tuple[int, ...], where: str, *, 
         try:
             buffer = given.as_buffer(of_type=_KIND_OF_BUFFER[kind])  # type: ignore[arg-type]  # one of its three
         except (TypeError, ValueError):
-            raise _odd_one(given.as_list(), plan, where) from None
+            raise _odd_one(given, plan, where) from None
         read = np.frombuffer(buffer, _READ_AS[kind])
     wanted = prod(shape)
     if read.size != wanted:
@@ -146,11 +149,15 @@ def _unreadable(text: bytes, error: Exception) -> InvalidInputError:
 
 
 def _booleans(given: simdjson.Array, where: str) -> NDArray[np.bool_]:
-    values = list(_leaves(given.as_list(), where))
-    for place, value in values:
+    values = given.as_list()
+    if set(map(type, values)) <= {bool}:
+        return np.array(values, np.bool_)
+    found: list[bool] = []
+    for place, index, value in _leaves(values, where):
         if not isinstance(value, bool):
-            raise InvalidInputError(f"must be true or false, not {shown(value)}", where=place)
-    return np.array([value for _, value in values], np.bool_)
+            raise InvalidInputError(f"must be true or false, not {shown(value)}", where=f"{place}[{index}]")
+        found.append(value)
+    return np.array(found, np.bool_)
 
 
 def _fitted(read: NDArray[Any], plan: InputPlan, where: str) -> NDArray[Any]:
@@ -178,29 +185,28 @@ def _first_unsound(array: NDArray[Any]) -> int | None:
     return int(sound.argmin()) if np.count_nonzero(sound) < array.size else None
 
 
-def _odd_one(values: list[Any], plan: InputPlan, where: str) -> InvalidInputError:
-    """What is wrong with numbers that simdjson did not take; only for the wording."""
+def _odd_one(given: simdjson.Array, plan: InputPlan, where: str) -> InvalidInputError:
+    """What is wrong with numbers that simdjson did not take; only for the wording, so not for long."""
     whole = plan.dtype.kind in "iu"
-    for place, value in _leaves(values, where):
+    for place, index, value in islice(_leaves(given, where), _LOOKED_AT):
         if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-            return InvalidInputError(
-                f"must be {'an integer' if whole else 'a number'}, not {shown(value)}", where=place
-            )
+            wanted = "an integer" if whole else "a number"
+            return InvalidInputError(f"must be {wanted}, not {shown(value)}", where=f"{place}[{index}]")
         if whole and not np.iinfo(plan.dtype).min <= value <= np.iinfo(plan.dtype).max:
-            return InvalidInputError(f"{value} is beyond {plan.datatype}", where=place)
+            return InvalidInputError(f"{value} is beyond {plan.datatype}", where=f"{place}[{index}]")
     return InvalidInputError(f"must hold numbers that fit {plan.datatype}", where=where)
 
 
-def _leaves(values: list[Any], where: str) -> Iterator[tuple[str, Any]]:
-    """What stands in nested lists, with its place; not recursive, as documents may be deep."""
+def _leaves(values: simdjson.Array | list[Any], where: str) -> Iterator[tuple[str, int, Any]]:
+    """What stands in nested arrays: the array's place, the index in it, the value. Documents may be deep."""
     within = [(where, enumerate(values))]
     while within:
         place, rest = within[-1]
         for index, value in rest:
-            if isinstance(value, list):
+            if isinstance(value, simdjson.Array | list):
                 within.append((f"{place}[{index}]", enumerate(value)))
                 break
-            yield f"{place}[{index}]", value
+            yield place, index, value
         else:
             within.pop()
 

@@ -277,6 +277,28 @@ def test_a_member_that_is_there_twice_is_refused(old, new, where):
     assert where in refusal(orjson.dumps(good()).replace(old, new, 1))
 
 
+def test_a_flood_of_members_or_values_is_refused_without_ado():
+    many = ",".join(f'"{number}":0' for number in range(200_000))
+    assert "has '7' twice" in refusal(f'{{{many},"7":0}}'.encode())
+    model = one_input("FP32", "n")
+    numbers = b"0," * 500_000
+    for bad in (b"null", b"[null]"):
+        body = b'{"inputs":[{"name":"x","shape":[1,9],"datatype":"FP32","data":[' + numbers + bad + b"]}]}"
+        assert "inputs[0].data: must hold numbers that fit FP32" in refusal(body, model=model)
+        sooner = body.replace(b"0,", b"null,", 1)
+        assert "inputs[0].data[0]: must be a number, not null" in refusal(sooner, model=model)
+
+
+def test_many_booleans_are_read():
+    model = one_input("BOOL", "n")
+    request = {
+        "inputs": [{"name": "x", "shape": [1, 300_000], "datatype": "BOOL", "data": [True, False, True] * 100_000}]
+    }
+    assert read(request, model).arrays["x"].sum() == 200_000
+    request["inputs"][0]["data"][-1] = None
+    assert "inputs[0].data[299999]: must be true or false, not null" in refusal(orjson.dumps(request), model=model)
+
+
 def test_axes_of_one_name_must_have_one_size():
     request = good()
     request["inputs"][1] |= {"shape": [2, 1], "data": [1, 2]}
@@ -372,13 +394,13 @@ def test_a_boolean_byte_is_zero_or_one():
 
 def test_a_refusal_that_is_kept_does_not_keep_the_parser():
     kept = []
-    for _ in range(3):
+    for change in ({"shape": [2, 2, -3]}, {"data": [[None]]}, {"data": [1e39] * 12}, {"name": []}, {"parameters": 3}):
         with pytest.raises(InvalidInputError) as caught:
-            parse(spoiled(shape=[2, 2, -3]), None, view())
+            parse(spoiled(**change), None, view())
         kept.append(caught.value)
         assert read(good()).batch == 2
     gc.collect()
-    assert len(kept) == 3
+    assert len(kept) == 5
 
 
 def test_repeated_heads_are_remembered_within_bounds_and_their_bytes_are_not():

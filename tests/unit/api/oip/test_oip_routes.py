@@ -9,9 +9,10 @@ import httpx2
 import numpy as np
 import orjson
 import pytest
+from onnx import TensorProto, helper
 
 from gnn_service.core.config import load_settings
-from tests.support.onnx_graphs import doubling, message_passing
+from tests.support.onnx_graphs import declared, doubling, message_passing
 from tests.support.served import served
 
 LENGTH = "inference-header-content-length"
@@ -23,7 +24,19 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("graphs")
     (folder / "double.onnx").write_bytes(doubling())
     (folder / "mp.onnx").write_bytes(message_passing())
-    return {"double": folder / "double.onnx", "mp": folder / "mp.onnx"}
+    add = helper.make_node("Add", ["x", "x"], ["y"])
+    wide = declared([add], {"x": (TensorProto.FLOAT, ["b", "n"])}, {"y": (TensorProto.FLOAT, ["b", "n"])})
+    (folder / "wide.onnx").write_bytes(wide)
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "one"], ["s"], keepdims=1),
+        helper.make_node("Add", ["s", "zeros"], ["y"]),
+    ]
+    copies = declared(
+        nodes, {"x": (TensorProto.FLOAT, ["b", 3])}, {"y": (TensorProto.FLOAT, ["b", 100_000])},
+        one=np.array([1]), zeros=np.zeros((1, 100_000), np.float32),
+    )  # fmt: skip
+    (folder / "copies.onnx").write_bytes(copies)
+    return {name: folder / f"{name}.onnx" for name in ("double", "mp", "wide", "copies")}
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["hot", "behind"])
@@ -125,6 +138,13 @@ async def test_a_large_request_is_answered_and_disturbs_nobody(http: httpx2.Asyn
     answers = await asyncio.gather(infer(http, "mp", content=body), *(infer(http, json=X) for _ in range(8)))
     assert [answer.status_code for answer in answers] == [200] * 9
     assert answers[0].json()["outputs"][0]["shape"] == [1, nodes, 1]
+    sent = np.random.default_rng(2).normal(size=(40, 3000)).astype(np.float32)
+    head = {"name": "x", "shape": list(sent.shape), "datatype": "FP32", "parameters": {"binary_data_size": sent.nbytes}}
+    text = orjson.dumps({"inputs": [head]})
+    wide = await infer(http, "wide", content=text + sent.tobytes(), headers={LENGTH: str(len(text))})
+    np.testing.assert_array_equal(np.array(wide.json()["outputs"][0]["data"], np.float32), (sent + sent).ravel())
+    copies = await infer(http, "copies", json=X)
+    assert copies.json()["outputs"][0]["shape"] == [2, 100_000]
     refused = await infer(http, "mp", content=body.replace(b'"FP32"', b'"FP64"'))
     assert refused.json()["error"] == "inputs[0].datatype: input x takes FP32, not FP64"
 
@@ -192,7 +212,7 @@ def counted(metrics: str, name: str) -> float:
 @pytest.mark.parametrize(
     "method, path, status, reason",
     [
-        ("POST", "/v2/models/none/infer", 404, "there is no model 'none'; there are: double, mp, bundle"),
+        ("POST", "/v2/models/none/infer", 404, "there is no model 'none'; there are: double, mp, wide, copies, bundle"),
         ("GET", "/v2/models/none", 404, "there is no model 'none'"),
         ("GET", "/v2/models/none/ready", 404, "there is no model 'none'"),
         ("POST", "/v2/models/mp/versions/1/infer", 404, "'1' is not served"),
