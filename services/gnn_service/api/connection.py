@@ -36,6 +36,9 @@ class Connection(HttpToolsProtocol):
 
     cycle: Any  # uvicorn's, or the exchange that stands in for it
     _timer: asyncio.TimerHandle | None = None
+    _rest_timer: asyncio.TimerHandle | None = None
+    _rests_since = 0.0
+    _head_open = False
     _head_bytes = 0
     _late = False
     _exchange: Exchange | None = None
@@ -49,6 +52,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever is answering."""
         self._head_is_here()
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
         if self._exchange is not None:
             self._exchange.leave()
         super().connection_lost(exc)
@@ -56,7 +61,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse, and watch what is not whole yet."""
         super().data_received(data)
-        if self._timer is not None:
+        if self._head_open:
+            self._expect_head()
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_MAX_BYTES and not self.transport.is_closing():
                 self.send_400_response(f"The head of a request is {HEAD_MAX_BYTES} bytes at most.")
@@ -67,8 +73,7 @@ class Connection(HttpToolsProtocol):
         """The first byte of a request."""
         super().on_message_begin()
         self._unset_keepalive_if_required()  # the request before may have been answered while this data was read
-        if self._timer is None:
-            self._expect_head()
+        self._head_open = True
 
     def on_headers_complete(self) -> None:
         """The head is whole: into the lane with it, or to the application."""
@@ -79,7 +84,7 @@ class Connection(HttpToolsProtocol):
         if found is None or self.lane is None:
             super().on_headers_complete()
         else:
-            self._exchange = Exchange(self, self.lane, *found, self.url)
+            self._exchange = Exchange(self, self.lane, *found, self._rest)
             self.cycle = self._exchange
 
     def on_body(self, body: bytes) -> None:
@@ -108,10 +113,35 @@ class Connection(HttpToolsProtocol):
         return None if route is None else (route, headers)
 
     def _expect_head(self) -> None:
-        self._timer = self.loop.call_later(self.head_timeout_s, self.transport.close)
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.head_timeout_s, self.transport.close)
 
     def _head_is_here(self) -> None:
+        self._head_open = False
         self._head_bytes = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _rest(self) -> None:
+        """An exchange is over: on with what is waiting, or rest until the next request, for so long as uvicorn has it.
+
+        One timer stands for all rests of a connection; uvicorn winds up one for each answer.
+        """
+        if self.pipeline or self.transport.is_closing():
+            self.on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self._rests_since = self.loop.time()
+        if self._rest_timer is None:
+            self._rest_timer = self.loop.call_later(self.timeout_keep_alive, self._look_whether_it_rests)
+
+    def _look_whether_it_rests(self) -> None:
+        self._rest_timer = None
+        if self._head_open or type(self.cycle) is not Exchange or not self.cycle.response_complete:
+            return  # it does not; whoever answers winds it up again
+        left_s = self._rests_since + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._rest_timer = self.loop.call_later(left_s, self._look_whether_it_rests)
+        else:
+            self.timeout_keep_alive_handler()

@@ -1,7 +1,7 @@
 """One request of the hot lane and its answer, from the head to the last byte, inside uvicorn's protocol."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -18,6 +18,13 @@ class Exchange:
     """Stands where uvicorn keeps its own cycle of a request, so that pipelining, keep-alive and shutdown go on.
 
     Uvicorn reads or sets ``response_complete``, ``disconnected``, ``keep_alive`` and ``message_event``.
+
+    Args:
+        protocol: the connection.
+        lane: what holds for every hot request.
+        route: answers it.
+        headers: by lower-case name.
+        on_answered: called when the answer is written.
     """
 
     __slots__ = (
@@ -25,6 +32,7 @@ class Exchange:
         "_cancel",
         "_headers",
         "_lane",
+        "_on_answered",
         "_path",
         "_protocol",
         "_route",
@@ -40,13 +48,19 @@ class Exchange:
     )
 
     def __init__(
-        self, protocol: HttpToolsProtocol, lane: HotLane, route: HotRoute, headers: Mapping[bytes, bytes], path: bytes
+        self,
+        protocol: HttpToolsProtocol,
+        lane: HotLane,
+        route: HotRoute,
+        headers: Mapping[bytes, bytes],
+        on_answered: Callable[[], None],
     ) -> None:
         self._protocol = protocol
         self._lane = lane
         self._route = route
         self._headers = headers
-        self._path = path.decode("ascii")
+        self._path = protocol.url.decode("ascii")
+        self._on_answered = on_answered
         self._body: list[bytes] = []
         self._size: int | None = None
         self._cancel: Cancel | None = None
@@ -58,7 +72,7 @@ class Exchange:
         self.response_complete = False
         self.disconnected = False
         self.whole = False
-        route.began()
+        route.tally.inside += 1
 
     def feed(self, part: bytes) -> None:
         """A part of the body."""
@@ -94,21 +108,23 @@ class Exchange:
         self.response_complete = True
         self._cancel = None
         self._ended(answer.status, problem)
-        transport = self._protocol.transport
-        head = [_STATUS_LINES[answer.status]]
-        for name, value in self._protocol.server_state.default_headers:
-            head += (name, b": ", value, b"\r\n")
-        for name, value in answer.headers:
-            if name != b"connection":
-                head += (name, b": ", value, b"\r\n")
-        head.append(b"content-length: %d\r\ncontent-type: %b\r\n" % (len(answer.body), answer.media_type))
-        head.append(b"x-request-id: %b\r\n" % self.request_id)
-        head.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        head.append(answer.body)
-        transport.write(b"".join(head))
+        protocol = self._protocol
+        protocol.transport.write(
+            b"%b%bcontent-length: %d\r\ncontent-type: %b\r\n%bx-request-id: %b\r\n%b\r\n%b"
+            % (
+                _STATUS_LINES[answer.status],
+                self._lane.common_headers(protocol.server_state.default_headers),
+                len(answer.body),
+                answer.media_type,
+                b"".join([b"%b: %b\r\n" % pair for pair in answer.headers if pair[0] != b"connection"]),
+                self.request_id,
+                b"" if self.keep_alive else b"connection: close\r\n",
+                answer.body,
+            )
+        )
         if not self.keep_alive:
-            transport.close()
-        self._protocol.on_response_complete()
+            protocol.transport.close()
+        self._on_answered()
 
     def leave(self) -> None:
         """The caller has gone: nothing is computed for it any more."""

@@ -10,9 +10,8 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from gnn_service.api import problems
 from gnn_service.core.errors import GnnServiceError, UnavailableError
@@ -27,8 +26,7 @@ _GOOD_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _log = logger("gnn_service.api.access")
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What goes back: the body with its type, the status, and headers of its own in lower case."""
 
     body: bytes
@@ -37,8 +35,7 @@ class Answer:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class HotRequest:
+class HotRequest(NamedTuple):
     """One whole request: its path, its headers by lower-case name (the last of each), and its body."""
 
     path: str
@@ -69,30 +66,19 @@ class HotRoute:
         metrics: the instruments of the application.
     """
 
+    __slots__ = ("_problems", "handler", "tally")
+
     def __init__(self, template: str, handler: Handler, metrics: Metrics) -> None:
         self.handler = handler
-        self._template = template
-        self._metrics = metrics
-        self._seconds = metrics.http_seconds.labels("POST", template)
-        self._bytes = metrics.http_body_bytes.labels("POST", template)
-        self._answered = metrics.http_requests.labels("POST", template, "200")
-
-    def began(self) -> None:
-        """A request is inside."""
-        self._metrics.http_in_progress.inc()
+        self.tally = metrics.requests.of("POST", template)
+        self._problems = metrics.problems
 
     def ended(self, status: int, seconds: float, body_bytes: int | None, problem: str | None) -> None:
-        """It has been answered, or its caller left; ``body_bytes`` None when the body did not come whole."""
-        self._metrics.http_in_progress.dec()
-        self._seconds.observe(seconds)
-        if body_bytes is not None:
-            self._bytes.observe(body_bytes)
-        if status == HTTPStatus.OK:
-            self._answered.inc()
-        else:
-            self._metrics.http_requests.labels("POST", self._template, str(status)).inc()
+        """A request has been answered, or its caller left; ``body_bytes`` None when the body did not come whole."""
+        self.tally.inside -= 1
+        self.tally.ended(status, seconds, body_bytes)
         if problem is not None:
-            self._metrics.problems.labels(problem).inc()
+            self._problems.labels(problem).inc()
 
 
 class HotLane:
@@ -119,6 +105,8 @@ class HotLane:
         self._browsers = browsers
         self._prefix = uuid.uuid4().hex[:20].encode()
         self._count = itertools.count(1)
+        self._common_of: list[tuple[bytes, bytes]] | None = None
+        self._common = b""
 
     def route(self, path: bytes, headers: Mapping[bytes, bytes]) -> HotRoute | None:
         """The route of a ``POST`` with this head; None where the lane is not for it."""
@@ -135,6 +123,13 @@ class HotLane:
         if given is not None and _GOOD_ID.fullmatch(given):
             return given
         return self._prefix + b"%012x" % next(self._count)
+
+    def common_headers(self, pairs: list[tuple[bytes, bytes]]) -> bytes:
+        """The headers that every answer has, as bytes; uvicorn makes a new list of them each second."""
+        if pairs is not self._common_of:
+            self._common = b"".join([b"%b: %b\r\n" % pair for pair in pairs])
+            self._common_of = pairs
+        return self._common
 
 
 def answer_of(outcome: Outcome, path: str, request_id: bytes) -> tuple[Answer, str | None]:

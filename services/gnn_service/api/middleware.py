@@ -67,19 +67,16 @@ class Observe:
 
     async def _observed(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         started = time.perf_counter()
-        self._metrics.http_in_progress.inc()
+        self._metrics.requests.inside += 1
         try:
             await self._app(scope, receive, answer)
         finally:
-            self._metrics.http_in_progress.dec()
+            self._metrics.requests.inside -= 1
             self._record(scope, answer, time.perf_counter() - started)
 
     def _record(self, scope: Scope, answer: "_Answer", seconds: float) -> None:
         method, route, state = method_label(scope["method"]), route_of(scope), scope["state"]
-        self._metrics.http_requests.labels(method, route, str(answer.status)).inc()
-        self._metrics.http_seconds.labels(method, route).observe(seconds)
-        if (size := state.get("body_bytes")) is not None:
-            self._metrics.http_body_bytes.labels(method, route).observe(size)
+        self._metrics.requests.of(method, route).ended(answer.status, seconds, state.get("body_bytes"))
         if (code := state.get("problem")) is not None:
             self._metrics.problems.labels(code).inc()
         told = {"method": scope["method"], "path": scope["path"], "status": answer.status}

@@ -10,9 +10,7 @@ from typing import Any, Protocol
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     GCCollector,
-    Histogram,
     Info,
     PlatformCollector,
     ProcessCollector,
@@ -21,12 +19,11 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gnn_service.observability.tally import RequestTallies
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 UNMATCHED = "unmatched"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# seconds: a window takes 0.3 ms in the model, a request a few, and the longest wait is the deadline
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_BYTES = (1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 8388608.0, 33554432.0)
 
 
 class Distribution(Protocol):
@@ -143,27 +140,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         self._engines: dict[str, Callable[[], EngineNumbers]] = {}
-        requests = ("method", "route")
-        self.http_requests = Counter(
-            "gnn_http_requests", "HTTP requests answered.", (*requests, "status"), registry=self.registry
-        )
-        self.http_seconds = Histogram(
-            "gnn_http_request_seconds",
-            "Seconds from the request's head to the end of its answer.",
-            requests,
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.http_body_bytes = Histogram(
-            "gnn_http_request_body_bytes",
-            "Bytes of request bodies that were read.",
-            requests,
-            buckets=_BYTES,
-            registry=self.registry,
-        )
-        self.http_in_progress = Gauge(
-            "gnn_http_requests_in_progress", "HTTP requests being answered now.", registry=self.registry
-        )
+        self.requests = RequestTallies()
+        self.registry.register(self.requests)
         self.problems = Counter(
             "gnn_problems", "Errors answered as problem details, by code.", ("code",), registry=self.registry
         )
