@@ -17,19 +17,33 @@ from gnn_service.bench.serve_scaling import bench_scaling
 from gnn_service.bench.serve_workers import workers
 from gnn_service.core.errors import UnavailableError
 
-BENCH = [sys.executable, "-c", "from gnn_service.cli.main import run; run()", "bench", "serve", "--target", "diagnose"]
+BENCH = [sys.executable, "-c", "from gnn_service.cli.main import run; run()", "bench", "serve"]
 
 
 def test_loads_are_measured_beside_the_bare_model_without_an_error(tmp_path: Path):
-    loads = ["--callers", "1", "--callers", "4", "--duration", "0.3", "--share", "0.5", "--open-duration", "0.5"]
+    loads = [
+        "--wire",
+        "binary",
+        "--callers",
+        "1",
+        "--callers",
+        "4",
+        "--duration",
+        "0.3",
+        "--share",
+        "0.5",
+        "--open-duration",
+        "0.5",
+    ]
     done = subprocess.run([*BENCH, *loads, "--json"], capture_output=True, text=True, cwd=tmp_path, timeout=55)
     assert (done.returncode, done.stderr) == (0, "")
-    (measured,) = orjson.loads(done.stdout)["measured"]
-    assert (measured["target"], measured["wire"]) == ("/v1/diagnose", "json")
-    assert all(measured[when]["full"]["windows_per_cpu_s"] > 0 for when in ("before", "after"))
-    assert [run["callers"] for run in measured["runs"]] == [1, 4, 256]
-    assert [run["rate_per_s"] is None for run in measured["runs"]] == [True, True, False]
-    for run in measured["runs"]:
+    measured = orjson.loads(done.stdout)["measured"]
+    assert [(one["target"], one["wire"]) for one in measured] == [("/v1/diagnose", "json"), ("/v2 bundle", "binary")]
+    for one in measured:
+        assert all(one[when]["full"]["windows_per_cpu_s"] > 0 for when in ("before", "after"))
+        assert [run["callers"] for run in one["runs"]] == [1, 4, 256]
+        assert [run["rate_per_s"] is None for run in one["runs"]] == [True, True, False]
+    for run in (run for one in measured for run in one["runs"]):
         assert run["endings"] == {"200": run["requests"]}
         assert run["requests"] > 0
         assert 0 < run["latency"]["p50_ms"] <= run["latency"]["p99_ms"] <= run["latency"]["max_ms"]
@@ -69,7 +83,7 @@ def is_loaded(process: psutil.Process) -> bool:
 
 
 def test_what_it_started_ends_with_it(tmp_path: Path):
-    begun = [*BENCH, "--callers", "1", "--duration", "3600"]
+    begun = [*BENCH, "--target", "diagnose", "--callers", "1", "--duration", "3600"]
     with subprocess.Popen(begun, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         started: list[psutil.Process] = []
         while not any(is_loaded(one) for one in started):
