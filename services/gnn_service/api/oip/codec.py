@@ -1,6 +1,5 @@
 """Requests read and answers written, with neither HTTP nor an event loop."""
 
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -52,11 +51,7 @@ def parse(body: bytes, header_length: int | None, model: TensorModelView) -> Inf
     """
     if header_length is not None and not 0 <= header_length <= len(body):
         raise MalformedBodyError(f"{HEADER_LENGTH} is {header_length}; the body has {len(body)} bytes")
-    try:
-        return _request(body, header_length, model)
-    except Exception as error:
-        traceback.clear_frames(error.__traceback__)  # its frames hold proxies, and with them the parser
-        raise
+    return _request(body, header_length, model)
 
 
 def write(model: TensorModelView, request: InferRequest, answers: Arrays) -> tuple[bytes, int | None]:

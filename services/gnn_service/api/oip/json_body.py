@@ -1,7 +1,7 @@
 """JSON of requests: parsed with simdjson, its arrays of numbers straight into NumPy; every refusal names its place.
 
-The proxies that simdjson hands out point into its parser, which reads nothing new while one is alive: whoever uses
-`parsed` lets go of them before it returns, also when it raises.
+The proxies that simdjson hands out point into its parser, which reads nothing new while one is alive: whoever asks for
+a `document` lets go of it before it returns.
 """
 
 import threading
@@ -25,6 +25,7 @@ _SHOWN: Final = 60
 _LOOKED_AT: Final = 65_536
 _KIND_OF_BUFFER: Final = {"f": "d", "i": "i", "u": "u"}
 _READ_AS: Final = {"f": np.dtype(np.float64), "i": np.dtype(np.int64), "u": np.dtype(np.uint64)}
+_HELD: Final = "re-use a parser"
 _ours = threading.local()
 
 
@@ -38,8 +39,8 @@ def document(text: bytes) -> simdjson.Object:
     if not text:
         raise MalformedBodyError("the body is empty; send a JSON object")
     try:
-        found = _parser(len(text)).parse(text)
-    except (ValueError, RuntimeError, MemoryError) as error:  # UnicodeDecodeError is a ValueError
+        found = _parsed(text)
+    except (ValueError, RuntimeError) as error:  # UnicodeDecodeError is a ValueError
         raise _unreadable(text, error) from None
     if not isinstance(found, simdjson.Object):
         raise MalformedBodyError("the body is JSON but no object; send {...}")
@@ -126,13 +127,18 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
 
 
-def _parser(size: int) -> simdjson.Parser:
-    if size > KEEP_BYTES:
-        return simdjson.Parser()
-    parser: simdjson.Parser | None = getattr(_ours, "parser", None)
-    if parser is None:
-        parser = _ours.parser = simdjson.Parser()
-    return parser
+def _parsed(text: bytes) -> Any:
+    if len(text) > KEEP_BYTES:
+        return simdjson.Parser().parse(text)
+    try:
+        return _ours.parser.parse(text)
+    except (AttributeError, RuntimeError) as error:
+        # This thread's first; or a document is still held, by the traceback of an error that somebody keeps. That
+        # one goes on pointing into its own parser. Any other error comes again.
+        if isinstance(error, RuntimeError) and _HELD not in str(error):
+            raise
+        _ours.parser = simdjson.Parser()
+        return _ours.parser.parse(text)
 
 
 def _unreadable(text: bytes, error: Exception) -> InvalidInputError:
