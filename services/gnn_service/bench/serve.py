@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import onnxruntime
-
 from gnn_service import __version__
 from gnn_service.bench.serve_bound import bound_of_bundle, bound_of_diagnosis, bound_of_graph
 from gnn_service.bench.serve_child import Service
@@ -30,6 +28,7 @@ from gnn_service.bench.serve_target import (
 )
 from gnn_service.bench.serve_workers import Workers
 from gnn_service.core.errors import InvalidInputError
+from gnn_service.inference.onnx_graph import OnnxGraph
 from gnn_service.inference.tensor_models import BUNDLE
 from gnn_service.model.bundle import Bundle
 
@@ -43,7 +42,6 @@ IN_FLIGHT: Final = 256
 
 _WARM_CALLERS: Final = 16
 _WARM_S: Final = 1.0
-_NUMPY_OF: Final = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +142,10 @@ def bundle_target(bundle: Bundle, wire: Wire) -> Target:
 def graph_target(name: str, path: Path, dims: Mapping[str, int], wire: Wire) -> Target:
     """A graph that the service was given with ``--onnx``; ``dims`` are lengths of its open axes but the first.
 
-    Raises InvalidInputError where the graph cannot be read, or an open axis has no length.
+    Raises GraphError where the graph cannot be served, InvalidInputError where an open axis has no length.
     """
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise InvalidInputError(f"the ONNX graph cannot be loaded: {reason}", where=str(path)) from error
-    inputs = [(value.name, value.shape, _dtype(value.type)) for value in session.get_inputs()]
+    graph = OnnxGraph.read(path, name)
+    inputs = [(spec.name, spec.shape, spec.dtype) for spec in graph.inputs]
     tensors = random_tensors(inputs, dims)
     messages = tuple(
         infer_message(name, {key: _moved("readings", value, k) for key, value in tensors.items()}, wire)
@@ -191,7 +185,3 @@ def _moved(name: str, value: Any, k: int) -> Any:
     """A float tensor of readings a little beside itself, a different one for each request; others stay."""
     moves = name == "readings" and value.dtype.kind == "f"
     return (value * (1 + 0.001 * k)).astype(value.dtype) if moves else value
-
-
-def _dtype(name: str) -> str:
-    return _NUMPY_OF.get(name) or name.removeprefix("tensor(").removesuffix(")")

@@ -18,12 +18,11 @@ from gnn_service.bench.serve_target import sample_windows
 from gnn_service.core.config import Settings, load_settings
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.window import Window
-from gnn_service.inference.diagnoser import Diagnoser
-from gnn_service.inference.engine import Engine
-from gnn_service.inference.interpreter import Prepared
+from gnn_service.inference.interpreter import Interpreter, Prepared, concluded
+from gnn_service.inference.onnx_graph import OnnxGraph
 from gnn_service.inference.runtimes.base import Item, Runtime
-from gnn_service.inference.runtimes.onnx import OnnxRuntime
-from gnn_service.inference.spec import ModelSpec
+from gnn_service.inference.runtimes.choose import runtime_factory
+from gnn_service.inference.runtimes.source import Source
 from gnn_service.model.bundle import Bundle
 
 _WARM_RUNS: Final = 5
@@ -49,22 +48,24 @@ def bound_of_diagnosis(seconds: float) -> Bound:
         chosen = [windows[k % len(windows)] for k in range(batch)]
         return lambda: loop.decode(*loop.run(loop.encode(machine, chosen)))
 
-    return _bound(work, loop.settings.inference.batch_max, seconds)
+    return _bound(loop.runtime, work, loop.settings.inference.batch_max, seconds)
 
 
 def bound_of_bundle(seconds: float) -> Bound:
     """Only run the bundle's network, on its canary."""
     loop = _loop()
     item = loop.bundle.canary[0]
-    return _bound(lambda batch: _run(loop.runtime, item, batch), loop.settings.inference.batch_max, seconds)
+    return _bound(
+        loop.runtime, lambda batch: _run(loop.runtime, item, batch), loop.settings.inference.batch_max, seconds
+    )
 
 
 def bound_of_graph(path: Path, tensors: Mapping[str, NDArray[Any]], seconds: float) -> Bound:
     """Only run a graph, on one item's ``tensors`` [1, ...]."""
-    settings = load_settings()
-    runtime = _graph(path)
+    graph, runtime = _graph(path)
+    batch_max = load_settings().inference.batch_max if graph.batches else 1
     item = {name: value[0] for name, value in tensors.items()}
-    return _bound(lambda batch: _run(runtime, item, batch), settings.inference.batch_max, seconds)
+    return _bound(runtime, lambda batch: _run(runtime, item, batch), batch_max, seconds)
 
 
 def stages_of(machine: Machine, windows: Sequence[Window], batch: int, seconds: float) -> Stages:
@@ -90,11 +91,11 @@ class _Loop:
 
     settings: Settings
     bundle: Bundle
-    diagnoser: Diagnoser
+    interpreter: Interpreter
     runtime: Runtime
 
     def encode(self, machine: Machine, windows: Sequence[Window]) -> list[Prepared]:
-        return [self.diagnoser.prepare(machine, window) for window in windows]
+        return [self.interpreter.prepare(machine, window) for window in windows]
 
     def run(self, prepared: list[Prepared]) -> tuple[list[Prepared], dict[str, NDArray[Any]]]:
         items = [one.item for one in prepared if one.item is not None]
@@ -103,31 +104,21 @@ class _Loop:
 
     def decode(self, prepared: list[Prepared], outputs: Mapping[str, NDArray[Any]]) -> object:
         rows = range(len(prepared))
-        return [
-            self.diagnoser.conclude(prepared[row], {name: value[row] for name, value in outputs.items()})
-            for row in rows
-        ]
+        return [concluded(prepared[row], {name: value[row] for name, value in outputs.items()}) for row in rows]
 
 
 @cache
 def _loop() -> _Loop:
     settings = load_settings()
     bundle = Bundle.open(settings.model.bundle)
-    inference = settings.inference
-
-    def runtime() -> Runtime:
-        return OnnxRuntime(bundle.onnx, settings.model.device, inference.threads, inference.memory_fraction)
-
-    item, expected = bundle.canary
-    # the engine is never started: windows are encoded and decoded here, and run on the runtime below
-    diagnoser = Diagnoser(bundle, Engine(ModelSpec(runtime, item, expected), inference))
-    return _Loop(settings, bundle, diagnoser, runtime())
+    return _Loop(settings, bundle, Interpreter(bundle), runtime_factory(Source.of_bundle(bundle), settings)())
 
 
 @cache
-def _graph(path: Path) -> Runtime:
-    settings = load_settings()
-    return OnnxRuntime(path, settings.model.device, settings.inference.threads, settings.inference.memory_fraction)
+def _graph(path: Path) -> tuple[OnnxGraph, Runtime]:
+    graph = OnnxGraph.read(path, path.name)
+    source = Source.of_graph(graph.path, graph.canary, graph.answer, graph.version)
+    return graph, runtime_factory(source, load_settings())()
 
 
 def _run(runtime: Runtime, item: Item, batch: int) -> Callable[[], object]:
@@ -135,8 +126,9 @@ def _run(runtime: Runtime, item: Item, batch: int) -> Callable[[], object]:
     return lambda: runtime.run(stacked)
 
 
-def _bound(work: Callable[[int], Callable[[], object]], batch_max: int, seconds: float) -> Bound:
-    return Bound(_speed(work(1), 1, seconds / 2), _speed(work(batch_max), batch_max, seconds / 2))
+def _bound(runtime: Runtime, work: Callable[[int], Callable[[], object]], batch_max: int, seconds: float) -> Bound:
+    one, full = _speed(work(1), 1, seconds / 2), _speed(work(batch_max), batch_max, seconds / 2)
+    return Bound(one, full, f"{runtime.name} on {runtime.device}")
 
 
 def _speed(work: Callable[[], object], batch: int, seconds: float) -> Speed:

@@ -130,10 +130,10 @@ def _notes(bench: ServeBench) -> Iterable[str]:
 
 
 def _bound_note(measured: Measured) -> str:
-    before, after = _speeds(measured.before), _speeds(measured.after)
+    before, after = measured.before, measured.after
     return (
-        f"{measured.target} {measured.wire}, {measured.body_bytes / 1000:.1f} kB: the bare model, windows/s at batch 1"
-        f" and {measured.before.full.batch}: {before} before, {after} after"
+        f"{measured.target} {measured.wire}, {measured.body_bytes / 1000:.1f} kB: {before.runtime}, bare, windows/s at"
+        f" batch 1 and {before.full.batch}: {_speeds(before)} before, {_speeds(after)} after"
     )
 
 

@@ -44,16 +44,17 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The bare model at batch 1 and at the largest batch."""
+    """The bare model at batch 1 and at the largest batch, and what ran it."""
 
     one: Speed
     full: Speed
+    runtime: str = ""
 
     @classmethod
     def mean(cls, bounds: Sequence[Self]) -> Self:
         """Of the same thing measured several times, before and after a load."""
         ones, fulls = [bound.one for bound in bounds], [bound.full for bound in bounds]
-        return cls(_mean_speed(ones), _mean_speed(fulls))
+        return cls(_mean_speed(ones), _mean_speed(fulls), bounds[0].runtime)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,18 +29,18 @@ def model(
     """
     from gnn_service.bench.model import ROUNDS, bench_model
     from gnn_service.core.config import load_settings
-    from gnn_service.inference.runtimes.onnx import OnnxRuntime
+    from gnn_service.inference.runtimes.choose import runtime_factory
+    from gnn_service.inference.runtimes.source import Source
     from gnn_service.model.bundle import Bundle
 
     settings = load_settings()
     bundle = Bundle.open(settings.model.bundle)
     item, expected = bundle.canary
-    device, threads, fraction = settings.model.device, settings.inference.threads, settings.inference.memory_fraction
     with progress() as shown:
         task = shown.add_task("measuring", total=ROUNDS)
         measured = asyncio.run(
             bench_model(
-                lambda: OnnxRuntime(bundle.onnx, device, threads, fraction),
+                runtime_factory(Source.of_bundle(bundle), settings),
                 item,
                 expected,
                 settings.inference,

@@ -12,7 +12,7 @@ from gnn_service.bench.serve_report import Grid, cold_grid, load_grids, markdown
 from gnn_service.bench.serve_scaling import Cost, Growth, Scaling, Size
 from gnn_service.bench.serve_stats import Asked, Bound, Latency, Run, Speed, Usage, run_of
 
-BOUND = Bound(Speed(1, 500.0, 500.0), Speed(16, 1000.0, 800.0))
+BOUND = Bound(Speed(1, 500.0, 500.0), Speed(16, 1000.0, 800.0), "onnxruntime on cpu")
 
 
 def a_run(*, rate: float | None = None, refused: int = 0, known: bool = True, cpu_s: float = 0.1) -> Run:
@@ -55,6 +55,7 @@ def test_what_limits_a_figure_is_said_under_it():
     assert "the client was busy" in notes[1]
     assert "200 100, 503 7" in notes[2]
     assert "was 1.00 ms late" in notes[3]
+    assert "onnxruntime on cpu, bare" in notes[-1]
     assert notes[-1].endswith("500 and 1000 before, 500 and 1000 after")
 
 

@@ -13,7 +13,7 @@ from gnn_service.bench.serve_target import (
     random_tensors,
     sample_windows,
 )
-from gnn_service.core.errors import InvalidInputError
+from gnn_service.core.errors import GraphError, InvalidInputError
 from gnn_service.domain.check import check_machine
 from gnn_service.model.encode import NODE_BUCKETS, SENSOR_BUCKETS
 from tests.support.onnx_graphs import FEATURES, message_passing
@@ -85,7 +85,7 @@ def test_a_graph_is_asked_with_a_different_request_each_time(tmp_path):
 def test_a_graph_that_cannot_be_read_is_one_line(tmp_path):
     file = tmp_path / "graph.onnx"
     file.write_bytes(b"no graph")
-    with pytest.raises(InvalidInputError, match="cannot be loaded") as caught:
+    with pytest.raises(GraphError, match="can be loaded") as caught:
         graph_target("small", file, {}, "json")
     assert "\n" not in str(caught.value)
 

@@ -15,6 +15,7 @@ from tests.support.onnx_graphs import graph_item, message_passing, reference
 @pytest.fixture
 def small_bundle(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GNN_MODEL__RUNTIME", "onnxruntime")
     canary = graph_item(0)
     bundle = SimpleNamespace(onnx=message_passing(), canary=(canary, reference(canary)), version="0123")
     monkeypatch.setattr(Bundle, "open", lambda folder: bundle)
