@@ -107,6 +107,9 @@ class BreakerMachine(RuleBasedStateMachine):
     def agrees(self) -> None:
         if hasattr(self, "breaker"):
             assert self.breaker.state is self.state
+            out, probes = self.out, self.out + len(self.outcomes)
+            full = out >= self.settings.half_open_concurrent or probes >= self.settings.half_open_probes
+            assert self.breaker.full == (self.state is BreakerState.HALF_OPEN and full)
             assert len(self.heard) == self.era
             assert self.breaker.stats().opened_total == sum(t.new is BreakerState.OPEN for t in self.heard)
 

@@ -111,7 +111,7 @@ class BatchRunner:
             WorkerLostError: the worker crashed or hung.
         """
         limit_s = self._heartbeat_timeout_s if timeout_s is None else timeout_s
-        run = await worker.call(lambda model: model.answer(items), limit_s)
+        run = await worker.call(LoadedModel.answer, limit_s, items)
         if run.memory_peak_bytes is not None:
             self._counters.memory_peak_bytes = run.memory_peak_bytes
         return run

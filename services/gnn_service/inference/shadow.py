@@ -19,6 +19,7 @@ from gnn_service.inference.runtimes.base import Item, Output
 from gnn_service.inference.spec import ModelSpec
 from gnn_service.inference.stats import Counters, ShadowStats
 from gnn_service.inference.supervision import Shared
+from gnn_service.inference.worker import describe
 
 Translate = Callable[[Item, object], Item]
 """Makes the shadow's item of an answered item and its request's context; on a thread."""
@@ -119,7 +120,7 @@ class Shadow:
                 await self._compare(sample)
             except Exception as error:  # noqa: BLE001 - whatever a shadow does, the service goes on
                 if self._counts.failed == 0:
-                    _log.warning("the shadow %s failed: %s", self.spec.title, error)
+                    _log.warning("the shadow %s failed: %s", self.spec.title, describe(error))
                 self._counts.failed += 1
 
     async def _compare(self, sample: _Sample) -> None:

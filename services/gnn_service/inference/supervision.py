@@ -163,7 +163,8 @@ class Supervisor:
                 self.worker = await self._bring_up()
             except GnnServiceError as error:
                 self.last_error = describe(error)
-                _log.warning("the model's worker could not be restarted: %s", self.last_error)
+                if self._state is WorkerState.RESTARTING:
+                    _log.warning("the model's worker could not be restarted: %s", self.last_error)
             else:
                 _log.info("the model's worker is back")
                 return self.worker
@@ -207,7 +208,7 @@ class Supervisor:
             WorkerLostError: the worker crashed or hung.
         """
         limit_s, began = self._shared.start_timeout_s, self._clock.monotonic()
-        sizes = await worker.call(lambda model: _sizes(model, self._settings.batch_max), limit_s)
+        sizes = await worker.call(_sizes, limit_s, self._settings.batch_max)
         for turn in range(self._settings.warmup_iterations):
             if turn and self._clock.monotonic() - began > WARM_UP_S:
                 break

@@ -6,15 +6,17 @@ import logging
 import queue
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 
 from gnn_service.core.errors import EngineFailedError, GnnServiceError
 from gnn_service.inference.runtimes.base import Runtime, RuntimeLostError
 
 R = TypeVar("R", bound=Runtime)
 T = TypeVar("T")
+P = ParamSpec("P")
 _LATE_S: Final = 0.1
 """A timer that rings this much too late shows that the event loop itself stood still."""
 _EARLY_S: Final = 0.002
@@ -51,10 +53,11 @@ class _Raised:
 
 
 @dataclass(slots=True, eq=False)
-class _Job(Generic[R, T]):
+class _Job(Generic[T]):
     """``due_at``, on the event loop's clock, is when silence about it means a hang."""
 
-    function: Callable[[R], T]
+    function: Callable[..., T]
+    arguments: tuple[Any, ...]
     outcome: asyncio.Future[_Returned[T] | _Raised]
     limit_s: float
     due_at: float
@@ -75,8 +78,8 @@ class Worker(Generic[R]):
         self._loop = asyncio.get_running_loop()
         self._factory = factory
         self._on_exit = on_exit
-        self._jobs: queue.SimpleQueue[_Job[R, Any] | None] = queue.SimpleQueue()
-        self._pending: set[_Job[R, Any]] = set()
+        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._pending: set[_Job[Any]] = set()
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = float("inf")
         self._built: asyncio.Future[None] = self._loop.create_future()
@@ -85,7 +88,7 @@ class Worker(Generic[R]):
         self._retired = False
         self.name: str | None = None
         self.device: str | None = None
-        self.error: BaseException | None = None
+        self._why = "it was retired"
         self._thread = threading.Thread(target=self._main, name="gnn-model", daemon=True)
         self._thread.start()
 
@@ -108,8 +111,12 @@ class Worker(Generic[R]):
         """
         await asyncio.shield(self._built)
 
-    async def call(self, function: Callable[[R], T], timeout_s: float) -> T:
-        """Run ``function`` on the thread, after the jobs before it.
+    async def call(
+        self, function: Callable[Concatenate[R, P], T], timeout_s: float, *arguments: P.args, **_: P.kwargs
+    ) -> T:
+        """Run ``function(runtime, *arguments)`` on the thread, after the jobs before it.
+
+        Give it what it needs as arguments: a function that encloses arrays keeps them as long as an error of it lives.
 
         Raises:
             JobFailedError: it raised.
@@ -118,7 +125,8 @@ class Worker(Generic[R]):
         """
         if self._exited.is_set():
             raise self._lost()
-        job: _Job[R, T] = _Job(function, self._loop.create_future(), timeout_s, self._loop.time() + timeout_s)
+        due_at = self._loop.time() + timeout_s
+        job: _Job[T] = _Job(function, arguments, self._loop.create_future(), timeout_s, due_at)
         self._pending.add(job)
         if job.due_at < self._alarm_at:
             self._wind_up(job.due_at)
@@ -162,6 +170,7 @@ class Worker(Generic[R]):
         try:
             self._work(runtime)
         except BaseException as error:  # noqa: BLE001 - whatever it is, every waiter must hear of it
+            _forget_locals(error)
             lost = error
         try:
             runtime.close()
@@ -174,10 +183,11 @@ class Worker(Generic[R]):
             self._busy_since = time.monotonic()
             outcome: _Returned[Any] | _Raised
             try:
-                outcome = _Returned(job.function(runtime))
+                outcome = _Returned(job.function(runtime, *job.arguments))
             except RuntimeLostError:
                 raise
             except Exception as error:  # noqa: BLE001 - a job's failure is its caller's to judge
+                _forget_locals(error)
                 outcome = _Raised(error)
             finally:
                 self._busy_since = None
@@ -226,7 +236,8 @@ class Worker(Generic[R]):
         _settle(self._built, None)
 
     def _leave(self, error: BaseException | None) -> None:
-        self.error = error
+        if error is not None:
+            self._why = describe(error)
         self._exited.set()
         if not self._built.done():
             self._built.set_exception(_load_error(error))
@@ -238,8 +249,7 @@ class Worker(Generic[R]):
         self._on_exit()
 
     def _lost(self) -> WorkerLostError:
-        why = "it was retired" if self.error is None else describe(self.error)
-        return WorkerLostError(f"the model's worker ended: {why}")
+        return WorkerLostError(f"the model's worker ended: {self._why}")
 
 
 def describe(error: BaseException) -> str:
@@ -248,6 +258,11 @@ def describe(error: BaseException) -> str:
         return str(error)
     first = str(error).strip().splitlines()[:1]
     return ": ".join([type(error).__name__, *first])
+
+
+def _forget_locals(error: BaseException) -> None:
+    """Whoever keeps the error shall not keep the batch that it came from."""
+    traceback.clear_frames(error.__traceback__)
 
 
 def _settle(future: asyncio.Future[Any], value: Any) -> None:

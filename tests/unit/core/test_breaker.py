@@ -260,6 +260,7 @@ async def test_of_fifty_concurrent_calls_half_open_admits_no_more_than_its_probe
 
     tasks = [asyncio.create_task(call()) for _ in range(50)]
     await asyncio.sleep(0)
+    assert half_open.full
     gate.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert admitted == SETTINGS.half_open_concurrent

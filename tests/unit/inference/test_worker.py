@@ -1,6 +1,7 @@
 """The thread that owns the runtime."""
 
 import asyncio
+import gc
 import threading
 import time
 import weakref
@@ -43,6 +44,23 @@ async def test_an_idle_thread_holds_no_arrays(worker):
     await worker.call(lambda _, held=array: held.sum(), 10)
     del array
     await until(lambda: seen() is None)
+
+
+async def test_an_error_that_is_kept_holds_no_arrays(worker):
+    array = np.zeros(3)
+    seen = weakref.ref(array)
+
+    def fail(_, held):
+        work = held + 1
+        raise ValueError(work.shape)
+
+    with pytest.raises(JobFailedError) as failed:
+        await worker.call(fail, 10, array)
+    kept = failed.value.error
+    del array, failed
+    gc.collect()
+    assert seen() is None
+    assert isinstance(kept, ValueError)
 
 
 async def test_silence_beyond_the_limit_is_a_hang(worker):
