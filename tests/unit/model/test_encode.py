@@ -103,7 +103,7 @@ def test_padding_belongs_to_nobody():
     assert arrays["membership"].sum(0).tolist() == [1.0] * 14 + [0.0] * 2
 
 
-@pytest.mark.parametrize("count, size", [(1, 16), (16, 16), (17, 32), (64, 64)])
+@pytest.mark.parametrize("count, size", [(1, 16), (16, 16), (17, 24), (33, 48), (64, 64)])
 def test_machines_are_padded_to_few_sizes(count, size):
     parts = tuple(Component(id=f"c{k}", type="pump") for k in range(count))
     machine = rig().model_copy(update={"components": parts, "connections": (), "sensors": (), "failure_modes": ()})

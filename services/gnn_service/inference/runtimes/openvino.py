@@ -145,6 +145,7 @@ class OpenVinoRuntime:
             "INFERENCE_NUM_THREADS": self._threads,
             "NUM_STREAMS": 1,
             "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # two instances, or two services, would be pinned to the same core
             "INFERENCE_PRECISION_HINT": "f32",
         }
         if self._cache is not None and cached:

@@ -80,12 +80,13 @@ def _openvino(source: Source, settings: Settings) -> Runtime:
 def _torch(source: Source, settings: Settings) -> Runtime:
     from gnn_service.inference.runtimes import torch_cuda, torch_runtime  # noqa: PLC0415 - an extra; takes seconds
     from gnn_service.model.heads import Answers  # noqa: PLC0415
-    from gnn_service.model.network import INPUTS  # noqa: PLC0415
+    from gnn_service.model.network import INPUTS, set_factored  # noqa: PLC0415
 
     if source.bundle is None:
         raise BundleError("torch runs bundles only, and this is a plain ONNX graph")
     inference = settings.inference
     network = torch_runtime.network_of(source.bundle)
+    set_factored(network, on=True)
     device = devices.resolve(settings.model.device, "torch", where="model.device")
     if not device.startswith("cuda"):
         return torch_runtime.TorchRuntime(network, device, inference.threads)

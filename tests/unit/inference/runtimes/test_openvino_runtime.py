@@ -73,6 +73,7 @@ def test_single_precision_is_what_it_computes_in(graph):
     (compiled,) = runtime._compiled.values()
     assert str(compiled._graph.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
     assert compiled._graph.get_property("INFERENCE_NUM_THREADS") == 1
+    assert not compiled._graph.get_property("ENABLE_CPU_PINNING")
 
 
 def test_further_shapes_share_one_graph(graph, monkeypatch, caplog):
