@@ -10,6 +10,7 @@ import orjson
 import simdjson
 from numpy.typing import NDArray
 
+from gnn_service.api.oip import outline as outlines
 from gnn_service.api.oip.binary import Slot, check_length
 from gnn_service.api.oip.json_body import document, fields, numbers, objects, shown
 from gnn_service.api.oip.tensors import (
@@ -27,6 +28,8 @@ HEADER_LENGTH: Final = "inference-header-content-length"
 
 _HEADS_MAX: Final = 64
 _HEAD_MAX_BYTES: Final = 4096
+_WORTH_CUTTING: Final = 1024
+"""Bytes of JSON from which on knowing its outline saves more than looking for it costs."""
 _NOT_SERVED: Final = {
     "BYTES": "text is not a tensor that a graph of numbers takes",
     "BF16": "NumPy has no such type; send FP32",
@@ -94,17 +97,29 @@ class _Head:
     batch: int
     outputs: tuple[RequestedOutput, ...]
     timeout_s: float | None
+    flat: bool
+    """No array lies in an array."""
 
 
 def _request(body: bytes, header_length: int | None, model: TensorModelView) -> InferRequest:
     if header_length is None:
-        head = _head(body, model, binary=False)
-        return InferRequest(head.id, head.arrays, head.batch, head.outputs, head.timeout_s)
+        return _of_json(body, model)
     text = body[:header_length]
     head = model.heads.get(text) or _remembered(text, model)
     check_length(head.slots, len(body) - header_length)
     arrays = {slot.plan.name: slot.take(body, header_length) for slot in head.slots}
     return InferRequest(head.id, {**head.arrays, **arrays}, head.batch, head.outputs, head.timeout_s)
+
+
+def _of_json(body: bytes, model: TensorModelView) -> InferRequest:
+    request, outline = outlines.known(body, model) if len(body) >= _WORTH_CUTTING else (None, None)
+    if request is not None:
+        return request
+    head = _head(body, model, binary=False)
+    request = InferRequest(head.id, head.arrays, head.batch, head.outputs, head.timeout_s)
+    if outline is not None and head.flat:
+        outlines.learn(outline, request, model)
+    return request
 
 
 def _remembered(text: bytes, model: TensorModelView) -> _Head:
@@ -139,6 +154,7 @@ def _head(text: bytes, model: TensorModelView, *, binary: bool) -> _Head:
         _batch(tensors, model),
         _outputs(outputs, model, binary=_switch(parameters, "binary_data_output", "parameters", default=False)),
         _timeout_s(parameters),
+        flat,
     )
 
 

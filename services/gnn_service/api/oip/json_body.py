@@ -47,6 +47,15 @@ def document(text: bytes) -> simdjson.Object:
     return found
 
 
+def numbers_alone(text: bytes) -> simdjson.Array | None:
+    """The array that ``text`` is; None where it is no JSON, or no array."""
+    try:
+        found = _parsed(text)
+    except (ValueError, RuntimeError, MemoryError):
+        return None
+    return found if isinstance(found, simdjson.Array) else None
+
+
 def fields(given: simdjson.Object, where: str) -> list[str]:
     """The names of an object's members.
 

@@ -80,6 +80,8 @@ class TensorModelView:
     """What is answered where nothing is asked for, by whether as bytes."""
     heads: dict[bytes, Any] = field(default_factory=dict, compare=False, repr=False)
     """JSON of binary requests that the codec has read before; clients send the same again and again."""
+    outlines: dict[bytes, Any] = field(default_factory=dict, compare=False, repr=False)
+    """Text around the numbers of JSON requests that it has read before."""
 
     @classmethod
     def of(
