@@ -107,6 +107,7 @@ class CircuitBreaker:
         self._generation = 0  # of the state: a permit of an older one no longer counts
         self._opened_at = 0.0
         self._window: deque[list[int]] = deque()  # [slice number, calls, failures], oldest first
+        self._calls = self._failures = 0  # in the window
         self._in_flight = self._completed = self._failed = 0  # of this round of probes
         self._refused_total = self._opened_total = 0
 
@@ -196,6 +197,7 @@ class CircuitBreaker:
         self._state = new
         self._generation += 1
         self._window.clear()
+        self._calls = self._failures = 0
         self._in_flight = self._completed = self._failed = 0
         if new is BreakerState.OPEN:
             self._opened_at = now
@@ -221,13 +223,17 @@ class CircuitBreaker:
             self._window.append([now, 0, 0])
         self._window[-1][1] += 1
         self._window[-1][2] += failed
+        self._calls += 1
+        self._failures += failed
 
     def _counts(self) -> tuple[int, int]:
         """Calls and failures in the window, after forgetting what has left it."""
         oldest = self._slice() - SLICES + 1
         while self._window and self._window[0][0] < oldest:
-            self._window.popleft()
-        return sum(part[1] for part in self._window), sum(part[2] for part in self._window)
+            _, calls, failures = self._window.popleft()
+            self._calls -= calls
+            self._failures -= failures
+        return self._calls, self._failures
 
     def _slice(self) -> int:
         return int(self._clock.monotonic() * SLICES / self._settings.window_s)

@@ -20,9 +20,8 @@ class Clock(Protocol):
 class SystemClock:
     """The clock of the operating system and of the running event loop."""
 
-    def monotonic(self) -> float:
-        """Seconds of `time.monotonic`, unmoved by corrections of the wall clock."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
+    """Seconds, unmoved by corrections of the wall clock."""
 
     async def sleep(self, seconds: float) -> None:
         """Pause the calling task."""

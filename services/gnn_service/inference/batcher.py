@@ -31,7 +31,8 @@ class Priority(IntEnum):
 class Request(asyncio.Future[Output]):
     """One item on its way, and the future of its answer. Times are seconds of the engine's clock.
 
-    It ends exactly once: answered, failed or cancelled by whoever waits; ``on_end`` hears of it in that instant.
+    It ends exactly once: answered, failed or cancelled by whoever waits. ``on_end`` hears of it in that instant, but
+    not of an answer: whoever hands that over counts it.
     ``context`` is the caller's own, which goes with the item.
     """
 
@@ -77,8 +78,8 @@ class Request(asyncio.Future[Output]):
         """Hand over the answer; False when nobody waits for it any more."""
         if self.done():
             return False
+        self.ending = Ending.ANSWERED
         self.set_result(output)
-        self._ended(Ending.ANSWERED)
         return True
 
     def fail(self, error: Exception, ending: Ending) -> None:

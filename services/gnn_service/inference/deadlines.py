@@ -29,11 +29,12 @@ class Deadlines:
         self._clock = clock
         self._live = live
         self._timer: asyncio.TimerHandle | None = None
-        self._at = float("inf")
+        self.at = float("inf")
+        """When the timer rings; later deadlines need not be watched."""
 
     def watch(self, request: Request) -> None:
         """Have a request that has just arrived told at its deadline."""
-        if request.deadline_at < self._at:
+        if request.deadline_at < self.at:
             self._wind_up(request.deadline_at, request.deadline_at - request.arrived_at)
 
     def close(self) -> None:
@@ -41,12 +42,12 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._at = float("inf")
+        self.at = float("inf")
 
     def _wind_up(self, at: float, delay_s: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._at = at
+        self.at = at
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
 
     def _ring(self) -> None:

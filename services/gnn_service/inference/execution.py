@@ -99,8 +99,12 @@ class BatchRunner:
         except BaseException:
             permit.release()
             raise
-        settle = {Verdict.WORKS: permit.success, Verdict.FAILS: permit.failure, Verdict.UNKNOWN: permit.release}
-        settle[verdict]()
+        if verdict is Verdict.WORKS:
+            permit.success()
+        elif verdict is Verdict.FAILS:
+            permit.failure()
+        else:
+            permit.release()
         self.in_flight = []
 
     async def run(self, worker: ModelWorker, items: Sequence[Item], timeout_s: float | None = None) -> Run:
@@ -221,6 +225,7 @@ class BatchRunner:
                 tally.answered += 1
                 if request.resolve(answer) and request.priority is not Priority.PROBE:
                     answered.append((request, answer))
+        self._counters.ended[Ending.ANSWERED] += len(answered)
         self._counters.total_s.observe_all([now - request.arrived_at for request, _ in answered])
         if self._on_answered is not None:
             self._on_answered(answered)
@@ -236,10 +241,15 @@ class BatchRunner:
     def _wanted(self, batch: list[Request]) -> list[Request]:
         """Those somebody still waits for; the expired are told."""
         now = self._clock.monotonic()
+        wanted = []
         for request in batch:
+            if request.done():
+                continue
             if request.deadline_at <= now:
                 expire(request)
-        return [request for request in batch if not request.done()]
+            else:
+                wanted.append(request)
+        return wanted
 
 
 @dataclass(slots=True)

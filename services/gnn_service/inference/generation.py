@@ -119,6 +119,7 @@ class Generation:
         self._settings = settings
         self._counters = shared.counters
         self._clock = shared.clock
+        self._monotonic = shared.clock.monotonic
         self._left_behind = shared.left_behind
         self._deadlines = Deadlines(shared.clock, self._live)
         self._drained: asyncio.Future[None] | None = None
@@ -179,18 +180,25 @@ class Generation:
     async def infer(self, item: Item, timeout_s: float | None, priority: Priority, context: object) -> Output:
         """The model's answer to one item; see `Engine.infer`."""
         if tracing.link_to_current() is None:
-            return await self.submit(item, timeout_s, priority, context)
+            return await self.submit(item, timeout_s, priority, context)  # nothing is traced, the usual case
         with tracing.span(tracing.SpanName.ENGINE_REQUEST):
             return await self.submit(item, timeout_s, priority, context)
 
     def submit(self, item: Item, timeout_s: float | None, priority: Priority, context: object) -> Request:
         """The future of the model's answer; see `Engine.submit`."""
         try:
-            return self._admit(item, timeout_s, priority, context)
+            request = self._admit(item, timeout_s, priority, context)
         except GnnServiceError as refusal:
             if priority is not Priority.PROBE:
                 self._counters.ended[_AT_THE_DOOR[type(refusal)]] += 1
             raise
+        if request.deadline_at < self._deadlines.at:
+            self._deadlines.watch(request)
+        for instance in self.instances:
+            if instance.idle:
+                instance.rouse()
+                break
+        return request
 
     async def check_ready(self, limit_s: float) -> Readiness:
         """Send the canary through the whole path; see `Engine.check_ready`."""
@@ -220,7 +228,7 @@ class Generation:
         return self.flaw or next((error for error in errors if error), None)
 
     def _admit(self, item: Item, timeout_s: float | None, priority: Priority, context: object) -> Request:
-        arrived = self._clock.monotonic()
+        arrived = self._monotonic()
         if self.state is not WorkerState.READY:
             self._refuse()
         signature = self.canary.signature_of(item)
@@ -244,8 +252,6 @@ class Generation:
         if not self.batcher.put(request):
             self._make_place(priority)
             self.batcher.put(request)
-        self._deadlines.watch(request)
-        self._rouse_one()
         return request
 
     def _refuse(self) -> None:
@@ -321,20 +327,15 @@ class Generation:
         self._look_if_drained()
 
     def _next_batch(self, instance: Instance) -> list[Request]:
-        if self.breaker.full:
-            return []
+        limit = instance.runner.limit
         if self.breaker.state is BreakerState.HALF_OPEN:
+            if self.breaker.full:
+                return []
             limit = 1  # a probe: few suffer if the model is still sick
-        else:
+        elif len(self.instances) > 1:  # those who are free share what waits
             free = sum(other.free for other in self.instances)
-            limit = min(instance.runner.limit, -(-len(self.batcher) // max(1, free)))
-        return self.batcher.take(self._clock.monotonic(), max(1, limit))
-
-    def _rouse_one(self) -> None:
-        for instance in self.instances:
-            if instance.idle:
-                instance.rouse()
-                return
+            limit = max(1, min(limit, -(-len(self.batcher) // max(1, free))))
+        return self.batcher.take(self._clock.monotonic(), limit)
 
     def _rouse_all(self) -> None:
         for instance in self.instances:

@@ -115,7 +115,10 @@ def span(
 
 def link_to_current() -> Link | None:
     """A link to the current span, or None where nothing is being traced."""
-    context = trace.get_current_span().get_span_context()
+    current = trace.get_current_span()
+    if current is trace.INVALID_SPAN:
+        return None
+    context = current.get_span_context()
     return Link(context) if context.is_valid else None
 
 

@@ -57,7 +57,7 @@ async def test_those_who_ended_otherwise_are_left_alone_and_nothing_rings_for_no
     live.clear()
     await until(lambda: deadlines._timer is None)
     assert request.result() == {}
-    assert deadlines._at == float("inf")
+    assert deadlines.at == float("inf")
 
 
 async def test_a_thousand_deadlines_need_one_timer(crowd):
