@@ -19,6 +19,7 @@ from gnn_service.domain.check import require_valid
 from gnn_service.domain.diagnosis import Diagnosis
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.window import Window
+from gnn_service.inference.runtimes.choices import Choice
 from gnn_service.inference.stats import EngineHealth, EngineStats, Readiness
 from gnn_service.model.baseline import Baseline
 from gnn_service.observability.metrics import Metrics
@@ -57,6 +58,9 @@ class Diagnosing(Protocol):
 
     @property
     def bundle(self) -> BundleInfo: ...  # noqa: D102
+
+    @property
+    def runtime_choice(self) -> Choice | None: ...  # noqa: D102
 
     def machines(self) -> Mapping[str, Machine]: ...  # noqa: D102
 

@@ -18,7 +18,8 @@ from gnn_service.inference.engine import Engine, Lease
 from gnn_service.inference.interpreter import Interpreter, Kind, Prepared, concluded, judged
 from gnn_service.inference.mirror import Mirror
 from gnn_service.inference.runtimes.base import Output
-from gnn_service.inference.runtimes.choose import runtime_factory
+from gnn_service.inference.runtimes.choices import Choice
+from gnn_service.inference.runtimes.choose import RuntimeFactory, runtime_factory
 from gnn_service.inference.runtimes.source import Source
 from gnn_service.inference.spec import ModelSpec
 from gnn_service.model import decode
@@ -137,6 +138,12 @@ class Diagnoser:
     def shadowing(self) -> Bundle | None:
         """The bundle that looks on."""
         return self._shadow
+
+    @property
+    def runtime_choice(self) -> Choice | None:
+        """Which runtime answers, and why; None before one is loaded, or where the engine was given its own."""
+        factory = self.engine.spec.factory
+        return factory.choice if isinstance(factory, RuntimeFactory) else None
 
     def machines(self) -> Mapping[str, Machine]:
         """Machines that can be named by their id."""

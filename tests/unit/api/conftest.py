@@ -16,6 +16,7 @@ from gnn_service.domain.diagnosis import ComponentDiagnosis, DataQuality, Diagno
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.shipped import RIG, shipped_machine
 from gnn_service.domain.window import Window
+from gnn_service.inference.runtimes.choices import Choice
 from gnn_service.inference.stats import Counters, EngineHealth, EngineStats, Readiness, WorkerState
 from gnn_service.model.baseline import Baseline
 
@@ -51,6 +52,7 @@ class DiagnoserDouble:
     def __init__(self) -> None:
         self.engine = EngineDouble()
         self.bundle = BundleDouble()
+        self.runtime_choice = Choice("onnxruntime", "asked for")
         self.asked: list[tuple[Machine, Window, Baseline | None]] = []
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None

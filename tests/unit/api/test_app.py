@@ -133,6 +133,7 @@ async def test_ready_and_live_when_the_engine_answers(http: httpx2.AsyncClient):
     health = (await http.get("/health")).json()
     assert health["status"] == "ready"
     assert health["engine"]["worker"] == "ready"
+    assert health["runtime"] == {"runtime": "onnxruntime", "reason": "asked for", "figures": []}
     assert health["bundle"] == "double-1"
 
 

@@ -36,6 +36,7 @@ async def ready(diagnoser: DiagnoserDep) -> Response:
 async def health(request: Request, diagnoser: DiagnoserDep) -> Response:
     """Details for people; always 200. Probes use `/health/live` and `/health/ready`."""
     readiness = await diagnoser.engine.check_ready()
+    choice = diagnoser.runtime_choice
     answer = Health(
         status="ready" if readiness.ready else "not_ready",
         reason=readiness.reason or "",
@@ -43,6 +44,7 @@ async def health(request: Request, diagnoser: DiagnoserDep) -> Response:
         bundle=diagnoser.bundle.version,
         uptime_s=round(time.monotonic() - request.state.started, 3),
         engine=asdict(diagnoser.engine.health()),
+        runtime=None if choice is None else asdict(choice),
     )
     return Response(orjson.dumps(answer.model_dump()), media_type="application/json")
 

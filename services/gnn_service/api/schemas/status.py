@@ -37,3 +37,6 @@ class Health(BaseModel):
     bundle: str
     uptime_s: float
     engine: dict[str, Any] = Field(description="state of the engine, its breaker and its worker")
+    runtime: dict[str, Any] | None = Field(
+        None, description="what the model runs on, why, and what was measured of each runtime, microseconds a window"
+    )
