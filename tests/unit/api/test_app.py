@@ -158,6 +158,8 @@ async def test_status_says_which_service_this_is(serving: Any):
         "service": "gnn-service",
         "version": __version__,
         "bundle": "double-1",
+        "previous_bundle": None,
+        "shadow_bundle": None,
         "machines": [RIG],
         "companion_url": "http://127.0.0.1:9000",
     }

@@ -24,10 +24,13 @@ async def catalogue() -> Response:
 @router.get("/status", response_model=Status, responses=problem_responses(500))
 async def status(request: Request, diagnoser: DiagnoserDep, settings: SettingsDep) -> Response:
     """Version, model bundle and the machines that can be named by their id."""
+    engine = diagnoser.engine.health()
     answer = Status(
         version=__version__,
         uptime_s=round(time.monotonic() - request.state.started, 3),
         bundle=diagnoser.bundle.version,
+        previous_bundle=engine.previous,
+        shadow_bundle=engine.shadow,
         machines=list(diagnoser.machines()),
         companion_url=settings.api.companion_url,
     )

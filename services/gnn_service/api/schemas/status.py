@@ -12,6 +12,8 @@ class Status(BaseModel):
     version: str
     uptime_s: float = Field(description="seconds since it started")
     bundle: str = Field(description="version of the model bundle that answers")
+    previous_bundle: str | None = Field(None, description="version that a roll-back goes back to, where there is one")
+    shadow_bundle: str | None = Field(None, description="version that looks on, where one does")
     machines: list[str] = Field(description="ids that can be used in place of a machine description")
     companion_url: str | None = Field(None, description="control of the demo that feeds this service, where one does")
 
