@@ -56,11 +56,16 @@ class CycleDraws:
         self._table = np.empty((len(self._keys), block, columns))
         self._rows = np.arange(len(self._keys))
 
-    def at(self, cycle: NDArray[np.integer]) -> NDArray[np.float64]:
-        """The numbers of each machine's own cycle: (B,) numbers of cycles, from 0, to (columns, B)."""
+    def at(self, cycle: NDArray[np.integer], machines: NDArray[np.integer] | None = None) -> NDArray[np.float64]:
+        """The numbers of each machine's own cycle: (M,) numbers of cycles, from 0, to (columns, M).
+
+        ``machines`` are the M that are asked for, by their place in the batch; without it, all B.
+        """
+        machines = self._rows if machines is None else machines
         block, row = np.divmod(np.asarray(cycle, dtype=np.int64), self._block)
-        for index in np.flatnonzero(block != self._drawn):
-            stream = self._keys[index].stream(self._purpose, int(block[index]))
-            self._table[index] = stream.random((self._block, self._columns))
-            self._drawn[index] = block[index]
-        return np.ascontiguousarray(self._table[self._rows, row].T)
+        for index in np.flatnonzero(block != self._drawn[machines]):
+            machine = machines[index]
+            stream = self._keys[machine].stream(self._purpose, int(block[index]))
+            self._table[machine] = stream.random((self._block, self._columns))
+            self._drawn[machine] = block[index]
+        return np.ascontiguousarray(self._table[machines, row].T)

@@ -41,6 +41,13 @@ def test_machines_may_be_in_different_cycles():
     assert apart[:, 1].tolist() == draws.at(np.array([2, 2]))[:, 1].tolist()
 
 
+def test_some_machines_of_a_batch_draw_what_they_draw_in_all_of_it():
+    keys = [Key(1, machine) for machine in range(5)]
+    cycles, some = np.array([3, 9, 0, 12, 7]), np.array([3, 1])
+    drawn = CycleDraws(keys, Purpose.DUTY, 2, block=4).at(cycles[some], some)
+    assert drawn.tolist() == CycleDraws(keys, Purpose.DUTY, 2, block=4).at(cycles)[:, some].tolist()
+
+
 def test_draws_are_uniform_and_differ_from_cycle_to_cycle():
     draws = CycleDraws([Key(1, 0)], Purpose.DUTY, 1)
     numbers = np.concatenate([draws.at(np.array([cycle])).ravel() for cycle in range(1_000)])

@@ -100,12 +100,13 @@ class Cylinders:
         self._margin, self._check = valve["margin"], valve["make_up_pressure"]
         ratio = (1.0 - self.rod_area / self.head_area) * self._seal / valve["spool_leakage"]
         self._sag = ratio / (1.0 + ratio)
-        self._line = LINE_SHARE * valve["line_relief"]
-
-    @property
-    def share(self) -> Array:
+        line = LINE_SHARE * valve["line_relief"]
+        self._rods, self._kept = self.head_area - self.rod_area, 1.0 - self._sag
+        self._bearing = self.head_area - self._sag * self.rod_area
+        self.held_within = -line * self.rod_area, line * self._bearing
+        """Forces (3, B) at which the line relief valves of shut spools would open: the least and the most, N."""
+        self.share = self.place / self.stroke
         """Positions as shares of the strokes, 0..1."""
-        return np.asarray(self.place / self.stroke)
 
     @property
     def midway(self) -> Array:
@@ -162,17 +163,18 @@ class Cylinders:
         wanted = np.where(wish.active, wish.sense * speed, sinking)
         place = np.minimum(np.maximum(self.place + wanted * self._step, 0.0), self.stroke)
         velocity = (place - self.place) / self._step
-        self.place, self._velocity = place, velocity
+        self.place, self.share, self._velocity = place, place / self.stroke, velocity
         slide = abs(velocity) * wish.active
         self._slide = slide
-        swept = slide * np.minimum(inlet, outlet)
-        seal = np.where(wish.overrun, np.maximum(seal, -swept), seal)  # at a stop less passes the piston
-        taken = np.where(wish.active, slide * inlet + seal, 0.0)
-        left = np.where(wish.active, slide * outlet + seal, 0.0)
+        filled, emptied = slide * inlet, slide * outlet
+        least = -np.minimum(filled, emptied)
+        seal = np.where(wish.overrun, np.maximum(seal, least), seal)  # at a stop less passes the piston
+        taken = np.where(wish.active, filled + seal, 0.0)
+        left = np.where(wish.active, emptied + seal, 0.0)
         fed_back = np.where(wish.sense == REGENERATES, np.minimum(taken, left), 0.0)
         pump_flow = np.where(wish.overrun, mixed * (taken - fed_back), taken)
         np.maximum(pump_flow, 0.0, out=pump_flow)
-        grown = (self.head_area - self.rod_area) * velocity
+        grown = self._rods * velocity
         looped = (taken - pump_flow) * (back - wish.inner) * wish.overrun
         throttled = (wish.outer - back) * left + looped
         held = abs(velocity * force) * ~wish.active
@@ -186,16 +188,12 @@ class Cylinders:
 
     def _held(self, force: Array, thinning: Array) -> tuple[Array, Array, Array]:
         """Head and rod pressures and velocities of cylinders whose spools are shut (``physics.held_pressures``)."""
-        head = np.maximum(force, 0.0) / (self.head_area - self._sag * self.rod_area)
+        head = np.maximum(force, 0.0) / self._bearing
         carried = np.maximum(-force, 0.0) / self.rod_area
         rod = self._sag * head + carried
         leak = self._seal * thinning
-        sinking = leak * (carried / self.rod_area - (1.0 - self._sag) * head / self.head_area)
+        sinking = leak * (carried / self.rod_area - self._kept * head / self.head_area)
         return head, rod, sinking
-
-    def held_within(self) -> tuple[Array, Array]:
-        """Forces (3, B) at which the line relief valves of shut spools would open: the least and the most, N."""
-        return -self._line * self.rod_area, self._line * (self.head_area - self._sag * self.rod_area)
 
     def drift(self, since: Array) -> Array:
         """Way (3, B) that the pistons have moved since they were at ``since``, m."""

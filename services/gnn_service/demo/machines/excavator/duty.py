@@ -203,7 +203,7 @@ class Operator:
         self._line[machines] = lines
         self.elapsed[machines] = 0.0
         row = TABLE[:, lines]
-        draw = self._draws.at(self.cycle)[:, machines] - 0.5
+        draw = self._draws.at(self.cycle[machines], machines) - 0.5
         site = {name: value[machines] for name, value in self._setting.site.items()}
         haste = site["operator"] * (1.0 + 0.10 * draw[2])
         for name in ("boom_by", "stick_by", "bucket_by", "swing_by"):

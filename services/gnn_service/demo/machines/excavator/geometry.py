@@ -7,6 +7,7 @@ links are welded structures, so that all machines of a kind have the same tables
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gnn_service.demo.plant import Array
 from gnn_service.physics.cylinders import triangle_angle, triangle_arm
@@ -25,6 +26,11 @@ class Pose:
     inverse_arm: Array
     cos: tuple[Array, Array, Array]
     sin: tuple[Array, Array, Array]
+
+    def of(self, machines: NDArray[np.int64]) -> "Pose":
+        """The pose of some of them."""
+        cos, sin = (np.stack(one)[:, machines] for one in (self.cos, self.sin))
+        return Pose(self.inverse_arm[:, machines], (cos[0], cos[1], cos[2]), (sin[0], sin[1], sin[2]))
 
 
 class Linkage:
@@ -63,7 +69,13 @@ class Weights:
     def __init__(self, linkage: Linkage, masses: tuple[Array, ...], centres: tuple[Array, ...]) -> None:
         self._linkage, self._masses = linkage, masses
         self._moments = tuple(mass * centre for mass, centre in zip(masses, centres, strict=True))
+        self._centres = centres
         self._centre = centres[2]
+
+    def of(self, machines: NDArray[np.int64]) -> "Weights":
+        """Those of some of the machines."""
+        masses, centres = (tuple(one[machines] for one in each) for each in (self._masses, self._centres))
+        return Weights(self._linkage, masses, centres)
 
     def _carried(self, payload: Array) -> tuple[Array, Array, Array]:
         """First moment of mass along each link with all that hangs on its end, kg m."""

@@ -97,6 +97,7 @@ class Oil:
     def _let_cool(self) -> None:
         """Conductance to the air and what it does in a step; with the engine off the surface's alone."""
         self.fan, self.cooling = self._wanted * self._running, self._forced * self._running
+        self.fan_power_share = self.fan**3
         self.conductance = self.cooling + self._tank["surface_conductance"]
         rate = self.conductance * self._step / self._tank["heat_capacity"]
         self._decay = np.exp(-rate)

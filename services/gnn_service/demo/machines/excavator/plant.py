@@ -126,7 +126,7 @@ class Excavator(Plant):
         self._pilot = parameters[valve + "control_pressure"] * parameters[valve + "control_flow"]
         force = parameters["bucket_cylinder.dig_force"]
         stick_arm, bucket_arm = (parameters[f"{name}.dig_arm"] for name in CYLINDERS[1:])
-        self._dig = -BOOM_REACTION_M * force, stick_arm * force, 0.5 * bucket_arm * force
+        self._dig = np.stack((-BOOM_REACTION_M * force, stick_arm * force, 0.5 * bucket_arm * force))
         self._bucket_volume = parameters["bucket_cylinder.bucket_volume"]
         self._fan_power = parameters["oil_cooler.fan_power"]
         self._speeds = parameters["pump_main_1.idle_speed"], parameters["pump_main_1.speed"]
@@ -279,11 +279,11 @@ class Excavator(Plant):
         goal = self._operator.row[COLUMN["load"]] * self._bucket_volume * self._fill
         before = self.payload
         self.payload = before + (goal - before) * self._payload_gain
-        heavy = self._operator.row[COLUMN["heavy"]] > 0.0
-        if heavy.any():  # what the cylinders cannot carry stays on the ground
-            least, most = self._cylinders.held_within()
-            carried = np.minimum(self.payload, self._weights.capacity(pose, most, least))
-            self.payload = np.where(heavy, carried, self.payload)
+        heavy = np.flatnonzero(self._operator.row[COLUMN["heavy"]] > 0.0)
+        if len(heavy):  # what the cylinders cannot carry stays on the ground
+            least, most = (force[:, heavy] for force in self._cylinders.held_within)
+            carried = self._weights.of(heavy).capacity(pose.of(heavy), most, least)
+            self.payload[heavy] = np.minimum(self.payload[heavy], carried)
         height = self._weights.height(pose)
         between, self._height = 0.5 * (height + self._height), height
         return (before - self.payload) * (GRAVITY / self.STEP_S) * between
@@ -296,9 +296,10 @@ class Excavator(Plant):
         hardness = self._operator.row[COLUMN["soil"]] * self._cut * (0.75 + 0.5 * self._fill)
         digs = np.where(command >= 0.0, hardness, 0.0)
         digs[0] = np.maximum(digs[1], digs[2])
-        soil = np.stack([part * torque for part, torque in zip(digs, self._dig, strict=True)]) * pose.inverse_arm
-        least, most = self._cylinders.held_within()
-        return np.asarray(np.clip(soil, np.minimum(least - weight, 0.0), np.maximum(most - weight, 0.0)))
+        soil = digs * self._dig * pose.inverse_arm
+        least, most = self._cylinders.held_within
+        least, most = np.minimum(least - weight, 0.0), np.maximum(most - weight, 0.0)
+        return np.asarray(np.minimum(np.maximum(soil, least), most))
 
     def _dig_on(self, wish: Wish, motion: Motion) -> None:
         """Fill the bucket with what was cut; the operator cuts thinner while the stick stalls."""
@@ -353,7 +354,7 @@ class Excavator(Plant):
         """Powers of the step, loss by loss; warms the oil."""
         delivery, supply = flows.delivery, self._supply
         pilot = self._pilot * supply.running
-        fan = self._fan_power * self._oil.fan**3
+        fan = self._fan_power * self._oil.fan_power_share
         load = np.maximum(track.load - self._back, 0.0) * flows.travelled
         rubbed, throttled, leaked = (total(loss) for loss in motion.losses)
         losses = (

@@ -53,11 +53,13 @@ class Readings:
         self._tank = parameters["hydraulic_tank.pressure"]
         self._volume = parameters["hydraulic_tank.tank_volume"]
         self._level, self._water = parameters["hydraulic_tank.level"], parameters["hydraulic_tank.water"]
-        self._air = parameters["hydraulic_tank.air"]
+        self._foam = 0.5 * (parameters["hydraulic_tank.air"] - 0.005)
         self._drain = np.stack([parameters[f"{pump}.drain_resistance"] for pump in PUMPS])
-        self._shake = np.stack([parameters[f"{pump}.vibration"] for pump in PUMPS]) * 1e3
-        self._wear = np.stack([parameters[f"{pump}.debris"] for pump in PUMPS])
-        self._control = parameters["main_control_valve.control_pressure"]
+        wear = np.stack([parameters[f"{pump}.debris"] for pump in PUMPS])
+        shaking = np.stack([parameters[f"{pump}.vibration"] for pump in PUMPS]) * 1e3
+        shaking = shaking * np.sqrt(1.0 + 0.15 * (wear - 1.0))
+        self._shaking_squared = shaking * shaking
+        self._control = parameters["main_control_valve.control_pressure"] * BAR
 
     def write(self, out: NDArray[np.float32], seen: Seen, supply: Supply, delivery: Delivery, oil: Oil) -> None:
         """Fill ``out`` (S, B)."""
@@ -72,8 +74,7 @@ class Readings:
         housing = (self._tank + self._drain * oil.viscosity * delivery.leak) * BAR
         starving = (1.0 - supply.fill) * 25.0
         loaded = pressure * 0.012
-        shaking = self._shake * np.sqrt(1.0 + 0.15 * (self._wear - 1.0))
-        vibration = np.sqrt(shaking * shaking + loaded * loaded + starving * starving) * supply.running
+        vibration = np.sqrt(self._shaking_squared + loaded * loaded + starving * starving) * supply.running
         for index, pump in enumerate(PUMPS):
             self._put(out, f"{pump}.p_out", pressure[index])
             self._put(out, f"{pump}.disp_cmd", supply.command[index] * 100.0)
@@ -86,7 +87,7 @@ class Readings:
 
     def _write_valves(self, out: NDArray[np.float32], seen: Seen, supply: Supply) -> None:
         pulled = abs(seen.command[0]) + abs(seen.command[1]) + abs(seen.command[2])
-        self._put(out, "main_control_valve.p_ctrl", self._control * BAR * (1.0 - 0.012 * pulled) * supply.running)
+        self._put(out, "main_control_valve.p_ctrl", self._control * (1.0 - 0.012 * pulled) * supply.running)
         for index, name in enumerate(SECTIONS[:3]):
             self._put(out, f"main_control_valve.spool_cmd_{name}", seen.command[index] * 100.0)
         self._put(out, "main_control_valve.spool_cmd_swing", seen.swing_command * 100.0)
@@ -111,7 +112,7 @@ class Readings:
         self._put(out, "oil_cooler.t_ambient", self._ambient)
         self._put(out, "return_filter.dp", seen.filter_drop * BAR)
         self._put(out, "hydraulic_tank.t_oil", oil.temperature - CELSIUS)
-        level = self._level + seen.spare_volume / self._volume + 0.5 * (self._air - 0.005)
+        level = self._level + seen.spare_volume / self._volume + self._foam
         self._put(out, "hydraulic_tank.level", 100.0 * np.minimum(np.maximum(level, 0.0), 1.0))
         counted = np.where(running > 0.0, oil.codes, np.nan)  # no flow, nothing passes the particle counter
         for name, code in zip(("iso_4", "iso_6", "iso_14"), counted, strict=True):

@@ -85,6 +85,7 @@ class Supply:
         loss = pumps.loss_torque(self.displacement, self.speed, viscosity=gaps, drag=self.drag, idle=self.idle)
         self._loss = loss * self.running
         self._squeeze = self.displacement * self.speed * self._dead / modulus
+        self._lost = self.leakage * thinning + self._squeeze
         self._shared = self._power * derating / (2.0 * np.pi * self._turning)
         laminar, turbulent = self._suction
         passed = pumps.suction_limit(self._tank, VAPOUR_PA, viscosity=viscosity, laminar=laminar, turbulent=turbulent)
@@ -140,8 +141,7 @@ class Supply:
         relief = np.where(open_relief, spare, 0.0)
         held = np.maximum(np.minimum(load + margin, setting), self.standby_pressure)
         pressure = (np.where(open_relief, setting, held) + relief / self._relief_slope) * self.running
-        lost = self.leakage * self.thinning + self._squeeze
-        pressure = np.minimum(pressure, self.stroke * self._unit / lost)  # a pump holds no more than it can feed
+        pressure = np.minimum(pressure, self.stroke * self._unit / self._lost)  # a pump holds no more than it can feed
         leak = self.leakage * pressure * self.thinning
         squeeze = self._squeeze * pressure
         bleed = np.maximum(self.standby_flow * self.running - used - relief, 0.0)
