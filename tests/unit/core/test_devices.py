@@ -9,9 +9,10 @@ from gnn_service.core.errors import ConfigurationError, DeviceUnavailableError
 
 @pytest.fixture(autouse=True)
 def forget():
-    devices.probe.cache_clear()
+    probe = devices.probe  # a test may put another in its place
+    probe.cache_clear()
     yield
-    devices.probe.cache_clear()
+    probe.cache_clear()
 
 
 @pytest.fixture
@@ -124,3 +125,31 @@ def test_what_is_no_device_name_is_refused_as_such(name):
 @pytest.mark.requires("gpu")
 def test_torch_and_the_driver_agree_on_the_number_of_gpus():
     assert len(devices.available("torch")) - 1 == devices.gpu_count()
+
+
+def test_the_runtime_that_has_the_device_is_found(monkeypatch):
+    offered = {"onnxruntime": ("cpu",), "torch": ("cuda:0", "cpu")}
+    monkeypatch.setattr(devices, "find_spec", lambda name: object())
+    monkeypatch.setattr(devices, "probe", lambda runtime: offered[runtime])
+    monkeypatch.setattr(devices, "gpu_count", lambda: 1)
+    assert devices.resolve_any("auto") == ("cuda:0", "torch")
+    assert devices.resolve_any("cuda") == ("cuda:0", "torch")
+    assert devices.resolve_any("cpu") == ("cpu", "onnxruntime")
+    with pytest.raises(DeviceUnavailableError, match="'cuda:7' is not there; torch offers here: cuda:0, cpu"):
+        devices.resolve_any("cuda:7")
+    offered["onnxruntime"] = ("cuda:0", "cpu")
+    assert devices.resolve_any("auto") == ("cuda:0", "onnxruntime")
+
+
+def test_without_a_gpu_torch_is_not_asked(monkeypatch):
+    monkeypatch.setattr(devices, "find_spec", lambda name: object())
+    monkeypatch.setattr(devices, "gpu_count", lambda: 0)
+    monkeypatch.setattr(devices, "probe", {"onnxruntime": ("cpu",)}.__getitem__)
+    assert devices.resolve_any("auto") == ("cpu", "onnxruntime")
+    with pytest.raises(DeviceUnavailableError, match="onnxruntime offers here: cpu"):
+        devices.resolve_any("cuda")
+
+
+def test_openvino_computes_on_the_cpu_only(monkeypatch):
+    monkeypatch.setattr(devices, "find_spec", lambda name: object())
+    assert devices.available("openvino") == ("cpu",)

@@ -13,6 +13,8 @@ from gnn_service.inference.runtimes.choices import Measured
 from gnn_service.inference.runtimes.choose import compare, fastest, runtime_factory
 from gnn_service.inference.runtimes.source import Source, candidates
 from gnn_service.inference.runtimes.timing import Cost
+from gnn_service.model.bundle import Bundle
+from gnn_service.model.padding import pad
 from tests.support.inference import FakeRuntime, item
 from tests.support.onnx_graphs import graph_item, message_passing, reference
 
@@ -229,3 +231,32 @@ def test_real_runtimes_are_compared_by_what_they_cost(tmp_path):
     assert [cost.batch for cost in figure.costs] == [1, 16]
     assert all(cost.cpu_us > 0 and cost.wall_us > 0 for cost in figure.costs)
     runtimes["onnxruntime"].close()
+
+
+@pytest.mark.requires("openvino")
+def test_the_runtimes_that_are_here_compete_and_the_next_start_remembers(tmp_path):
+    known = graph_item(0)
+    graph = Source.of_graph(message_passing(), known, reference(known), "graph-1")
+    first = runtime_factory(graph, settings(tmp_path))
+    batch = {name: np.stack([value] * 5) for name, value in known.items()}
+    answers = first().run(batch)
+    assert [(figure.runtime, figure.flaw) for figure in first.choice.figures] == [
+        ("onnxruntime", None), ("openvino", None),
+    ]  # fmt: skip
+    second = runtime_factory(graph, settings(tmp_path))
+    np.testing.assert_allclose(second().run(batch)["nodes"], answers["nodes"], atol=1e-6)
+    assert (second.choice.runtime, second.choice.reason) == (first.choice.runtime, "measured before")
+
+
+@pytest.mark.requires("openvino")
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "torch"])
+def test_every_runtime_gives_the_shipped_bundles_answers_at_the_sizes_of_other_machines(name, tmp_path):
+    pytest.importorskip("torch")
+    shipped = Source.of_bundle(Bundle.shipped())
+    runtime = source.open_runtime(name, shipped, settings(tmp_path, device="cpu"))
+    for nodes, sensors in ((16, 16), (16, 80), (24, 48)):
+        shapes = {n: v.shape for n, v in pad(shipped.references.known.item, nodes, sensors).items()}
+        assert shipped.references.at(shapes) is not None
+        for size in (1, 3):
+            assert shipped.references.flaw(runtime.run, size, shapes) is None
+    runtime.close()
