@@ -113,6 +113,7 @@ class Engine:
         self._released = asyncio.Event()
         self._previous: ModelSpec | None = None
         self._shadow: Shadow | None = None
+        self._shadow_coming: Shadow | None = None
         self._shadow_change = asyncio.Lock()
         self._stopping = False
 
@@ -135,6 +136,8 @@ class Engine:
         try:
             await asyncio.gather(*(generation.stop(limit_s) for generation in generations))
         finally:
+            if self._shadow_coming is not None:
+                await self._shadow_coming.stop()
             async with self._shadow_change:
                 if self._shadow is not None:
                     await self._shadow.stop()
@@ -235,6 +238,9 @@ class Engine:
         self._coming = coming = Generation(spec, self._shared, self._answered)
         try:
             await coming.start()
+            if coming.state is not WorkerState.READY:  # stopped, or lost, in the same instant
+                await coming.stop(drain_s=0)
+                raise EngineStoppedError("the new model did not stay up; the present one serves on")
         except BaseException:
             self._counters.failed_swaps += 1
             raise
@@ -279,9 +285,12 @@ class Engine:
                 return
             if self._stopping or self._now.state is WorkerState.NEW:
                 raise EngineStoppedError("the engine is not running; start it before its shadow", retry_after_s=1.0)
-            shadow = Shadow(spec, self._shared, translate=translate, disagree=disagree)
-            await shadow.start()
-            self._shadow = shadow
+            self._shadow_coming = Shadow(spec, self._shared, translate=translate, disagree=disagree)
+            try:
+                await self._shadow_coming.start()
+                self._shadow = self._shadow_coming
+            finally:
+                self._shadow_coming = None
 
     # ---- what is told of it ----
 

@@ -207,6 +207,21 @@ async def test_it_looks_on_over_a_swap():
         assert len(model_threads()) == 2
 
 
+async def test_a_stop_does_not_wait_for_a_shadow_that_is_loading():
+    gate = OffFactory(prepare=lambda runtime: runtime.gate.clear())
+    subject = everything()
+    await subject.start()
+    loading = asyncio.create_task(subject.set_shadow(spec(gate)))
+    await until(lambda: bool(gate.built))
+    stopping = asyncio.create_task(subject.stop())
+    await until(lambda: subject.health().worker == "stopped")
+    gate.now.gate.set()
+    with pytest.raises(EngineStoppedError):
+        await loading
+    await stopping
+    assert model_threads() == []
+
+
 async def test_there_is_no_shadow_of_an_engine_that_does_not_run():
     subject = engine(Factory())
     with pytest.raises(EngineStoppedError):
