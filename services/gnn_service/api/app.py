@@ -111,6 +111,7 @@ def _lifespan(settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFac
             for name, graph in models.graphs.items():
                 metrics.watch_engine(graph.engine.stats, name)
             tensors = TensorService(models, diagnoser.engine, settings)
+            tensors.rehearse()  # here, as its parser belongs to the loop's thread
             _log.info("ready", version=__version__, bundle=diagnoser.bundle.version)
             yield State(
                 settings=settings, diagnoser=diagnoser, tensors=tensors, metrics=metrics, started=time.monotonic()

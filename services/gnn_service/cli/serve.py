@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -63,6 +64,9 @@ async def _serve(settings: Settings) -> int:
 async def _run(settings: Settings, on_fatal: Callable[[str], object]) -> None:
     """Serve until cancelled; then what has begun has been finished."""
     async with running_service(settings, on_fatal=on_fatal) as url:
+        # what is loaded stays: the collector need not look through it again each time that requests make garbage
+        gc.collect()
+        gc.freeze()
         _log.info("listening", url=url, docs=f"{url}/docs" if settings.api.docs_enabled else None)
         await asyncio.Event().wait()
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from gnn_service import __version__
 from gnn_service.api.hot import Answer
 from gnn_service.api.oip.codec import HEADER_LENGTH, parse, write
+from gnn_service.api.oip.rehearsal import answers_of_zeros, requests_of_zeros
 from gnn_service.api.oip.tensors import InferRequest, TensorModelView
 from gnn_service.core.config import Settings
 from gnn_service.core.errors import MalformedBodyError, UnavailableError, UnknownModelError
@@ -106,6 +107,16 @@ class TensorService:
         for key, readiness in zip(engines, found, strict=True):
             if not readiness.ready:
                 raise UnavailableError(f"{key} is not ready: {readiness.reason}", retry_after_s=1)
+
+    def rehearse(self) -> None:
+        """Read and write a request of each graph: the first of a kind costs several times what later ones do.
+
+        Nothing is computed; the engines have warmed up their models themselves.
+        """
+        for name in self.models.graphs:
+            view = self.find(name).view
+            for body, length in requests_of_zeros(view):
+                answer(view, parse(body, length, view), answers_of_zeros(view))
 
     # ---- inference ----
 
