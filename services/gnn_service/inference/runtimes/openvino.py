@@ -157,20 +157,43 @@ class OpenVinoRuntime:
 
 
 class _Compiled:
-    """One compiled graph and the request that runs it."""
+    """One compiled graph and the request that runs it.
+
+    A graph of fixed shapes keeps its arrays: writing into them costs a third less of a batch of one than handing
+    arrays over, which OpenVINO looks through one by one.
+    """
 
     def __init__(self, compiled: Any) -> None:
         self._graph = compiled
-        self._request = compiled.create_infer_request()
+        self._names = tuple(value.get_any_name() for value in compiled.inputs)
         self._outputs = tuple(value.get_any_name() for value in compiled.outputs)
+        self._fixed = not any(value.get_partial_shape().is_dynamic for value in (*compiled.inputs, *compiled.outputs))
+        self._request: Any = None
+        self._rooms: list[tuple[str, NDArray[Any]]] = []
+        self._open()
 
     def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """Answers, in arrays of their own: OpenVINO's are overwritten by the next run."""
-        # Shared inputs are read in place; that needs them in one piece.
-        self._request.infer({name: np.ascontiguousarray(value) for name, value in batch.items()}, share_inputs=True)
+        if self._fixed:
+            for name, room in self._rooms:
+                room[...] = batch[name]
+            self._request.infer()
+        else:
+            # Shared inputs are read in place; that needs them in one piece.
+            whole = {name: np.ascontiguousarray(value) for name, value in batch.items()}
+            self._request.infer(whole, share_inputs=True)
         tensors = self._request.output_tensors
         return {name: np.array(tensor.data) for name, tensor in zip(self._outputs, tensors, strict=True)}
 
     def release_memory(self) -> None:
         """Give back buffers between runs."""
+        self._request = None  # it and its arrays hold some of them
+        self._rooms.clear()
         self._graph.release_memory()
+        self._open()
+
+    def _open(self) -> None:
+        self._request = self._graph.create_infer_request()
+        if self._fixed:
+            tensors = (tensor.data for tensor in self._request.input_tensors)
+            self._rooms = list(zip(self._names, tensors, strict=True))
