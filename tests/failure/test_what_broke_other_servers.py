@@ -20,7 +20,7 @@ async def http(subject):
     @asynccontextmanager
     async def opened(_):
         bundle = SimpleNamespace(version="1", manifest={})
-        yield SimpleNamespace(engine=subject, bundle=bundle, machines=dict)
+        yield SimpleNamespace(engine=subject, bundle=bundle, machines=dict, runtime_choice=None)
 
     app = create_app(Settings(), diagnoser_factory=opened)
     async with app.router.lifespan_context(app) as state:
