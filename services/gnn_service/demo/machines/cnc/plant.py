@@ -14,7 +14,7 @@ from gnn_service.demo.machines.cnc.hydraulics import HydraulicLoad, Hydraulics
 from gnn_service.demo.machines.cnc.programmes import IDLE, PHASES, PRODUCTION, STATES, WARM_UP
 from gnn_service.demo.machines.cnc.sensors import Panel
 from gnn_service.demo.machines.cnc.spindle import TURN, Spindle, SpindleLoad
-from gnn_service.demo.machines.cnc.supplies import Air, Coolant, CoolantLoad, Lubrication
+from gnn_service.demo.machines.cnc.supplies import Air, Coolant, CoolantLoad, CoolantTank, Lubrication
 from gnn_service.demo.plant import Array, Entry, Frames, Parameters, Plant, Schedule, Setting
 from gnn_service.demo.streams import CycleDraws, Purpose
 from gnn_service.physics.axes import cutting_force, wear_factor
@@ -69,10 +69,10 @@ class CncPlant(Plant):
         self._spindle, self._feed = Spindle(size), Feed(size)
         self._hydraulics, self._coolant, self._air = Hydraulics(size), Coolant(), Air()
         self._heat, self._panel = Heat(size), Panel(size)
-        first = np.stack([key.stream(Purpose.PROCESS, _DOOR_CYCLE + 1).random(2) for key in setting.keys], axis=-1)
-        self._first_oil, self._first_pulse = first
+        first = np.stack([key.stream(Purpose.PROCESS, _DOOR_CYCLE + 1).random(3) for key in setting.keys], axis=-1)
+        self._first_oil, self._first_pulse, self._first_level = first
         self._doors = CycleDraws(setting.keys, Purpose.PROCESS, 1)
-        self._lubrication = Lubrication(self._first_pulse)
+        self._lubrication, self._tank = Lubrication(self._first_pulse), CoolantTank(self._first_level)
         self._ambient = setting.site["ambient_k"].copy()
         self._heat.t[:] = self._ambient
         self.set_parameters(setting.parameters)
@@ -83,7 +83,7 @@ class CncPlant(Plant):
         self._p = parameters
         self._spindle.set_parameters(parameters)
         self._feed.set_parameters(parameters, self.STEP_S)
-        for part in (self._hydraulics, self._coolant, self._lubrication, self._air, self._heat):
+        for part in (self._hydraulics, self._coolant, self._tank, self._lubrication, self._air, self._heat):
             part.set_parameters(parameters)
         self._panel.set_parameters(parameters)
         self._warm()
@@ -101,6 +101,7 @@ class CncPlant(Plant):
         h.pressure = h.gas_pressure(h.oil)
         h.clamped = np.stack([self._duty.clamp_a, self._duty.clamp_c])
         h.t_release, h.t_clamp = h.release_times(h.pressure)
+        self._tank.begin(self._first_level)
         self._lubrication.share = self._first_pulse.copy()
         self._lubrication.peak, self._lubrication.decay = self._lubrication.pulse(self._ambient)
         self._spindle.speed = np.zeros(self._setting.size)
@@ -204,11 +205,12 @@ class CncPlant(Plant):
             self._away = self._heat.second(self._pending, self._ambient)
             self._pending = np.zeros_like(self._pending)
             self._ambient = self._ambient + (wanted - self._ambient) / DOOR_LAG_S
+            self._tank.second(self._duty.coolant * self._duty.drives)
             self._lubrication.second(self._ambient)
         self._warm()
         self._derate = self._heat.derate()
         self._heat.cabinet_conductance()
-        self._panel.second(self._heat, self._lubrication, self._duty, self._ambient)
+        self._panel.second(self._heat, self._tank, self._lubrication, self._duty, self._ambient)
 
     def advance(self, steps: int, *, ledger: bool = False) -> Frames:
         """Move on by a number of steps and tell what was seen in each."""

@@ -12,7 +12,7 @@ from gnn_service.demo.machines.cnc.heat import ATMOSPHERE, WATER_HEAT, Heat, con
 from gnn_service.demo.machines.cnc.hydraulics import HydraulicLoad, Hydraulics
 from gnn_service.demo.machines.cnc.programmes import BALL_BAR, CLAMP, PHASES, PRODUCTION, TOOLS
 from gnn_service.demo.machines.cnc.spindle import SpindleLoad, Vibration
-from gnn_service.demo.machines.cnc.supplies import CoolantLoad, Lubrication
+from gnn_service.demo.machines.cnc.supplies import CoolantLoad, CoolantTank, Lubrication
 from gnn_service.demo.plant import Array, Parameters
 from gnn_service.domain.shipped import shipped_machine
 
@@ -38,7 +38,7 @@ class Panel:
     def _set(self, name: str, values: Array) -> None:
         self.frame[self.ROW[name]] = values
 
-    def second(self, heat: Heat, lubrication: Lubrication, duty: Duty, ambient_k: Array) -> None:
+    def second(self, heat: Heat, tank: CoolantTank, lubrication: Lubrication, duty: Duty, ambient_k: Array) -> None:
         """Readings that change slowly."""
         p, t = self.p, heat.t - ZERO_C
         for name, row in (("t_front", nodes.FRONT), ("t_rear", nodes.REAR), ("t_motor", nodes.STATOR)):
@@ -61,8 +61,8 @@ class Panel:
         self._set("chiller.i_comp", current)
         self._set("chiller.flow", p["chiller.water_flow"] / L_MIN)
         self._set("coolant_unit.t", t[nodes.COOLANT])
-        self._set("coolant_unit.level", p["coolant_unit.level"] * 100.0)
-        self._set("coolant_unit.concentration", p["coolant_unit.concentration"] * 100.0)
+        self._set("coolant_unit.level", tank.level * 100.0)
+        self._set("coolant_unit.concentration", tank.concentration * 100.0)
         self._set("lubrication_unit.p_peak", lubrication.peak / BAR)
         self._set("lubrication_unit.t_decay", lubrication.decay)
         self._set("drive_cabinet.t", t[nodes.CABINET])

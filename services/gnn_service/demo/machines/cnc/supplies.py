@@ -1,4 +1,4 @@
-"""Coolant through the spindle, lubrication pulses and compressed air."""
+"""Coolant through the spindle and its tank, lubrication pulses and compressed air."""
 
 from typing import NamedTuple
 
@@ -54,6 +54,45 @@ class Coolant:
             hydraulic + hydraulic * (1.0 / q["mechanical_efficiency"] - 1.0) + feed_power,
             shaft * (1.0 / q["motor_efficiency"] - 1.0),
         )  # fmt: skip
+
+
+class CoolantTank:
+    """Level and concentration: water evaporates, emulsion leaves on parts and chips, a mixing unit tops up.
+
+    What evaporates leaves its concentrate behind, so that the concentration is a power of the level; the unit mixes as
+    lean as brings it back.
+    """
+
+    def __init__(self, share: Array) -> None:
+        self.begin(share)
+
+    def begin(self, share: Array) -> None:
+        """Start at a share (B,) of the band between empty enough to be filled and full."""
+        self._share, self._fills = share, np.zeros(share.shape, dtype=np.bool_)
+
+    def set_parameters(self, p: Parameters) -> None:
+        """Take over the parameters of `coolant_unit`."""
+        self.p = q = {name.partition(".")[2]: value for name, value in p.items() if name.startswith("coolant_unit.")}
+        band = q["level_band"] * q["tank_volume"]
+        self._lost = (q["evaporation"] + q["drag_out"]) / band
+        self._filled = q["filling_flow"] / band
+        self._left_behind = q["evaporation"] / (q["evaporation"] + q["drag_out"])
+
+    def second(self, flowing: Array) -> None:
+        """One second with coolant flowing (1) or not (0); filling begins at the band's end and ends when full."""
+        share = self._share - self._lost * flowing + self._filled * self._fills
+        self._fills = np.where(self._fills, share < 1.0, share <= 0.0)
+        self._share = share
+
+    @property
+    def level(self) -> Array:
+        """Share of the tank's volume."""
+        return np.asarray(self.p["level"] + (self._share - 0.5) * self.p["level_band"])
+
+    @property
+    def concentration(self) -> Array:
+        """Share of concentrate."""
+        return np.asarray(self.p["concentration"] * (self.p["level"] / self.level) ** self._left_behind)
 
 
 class Lubrication:

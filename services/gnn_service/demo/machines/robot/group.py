@@ -98,6 +98,7 @@ class Group:
         self.air.take(parameters)
         cabinet = {name.partition(".")[2]: value for name, value in parameters.items() if name.startswith("drive_c")}
         self._supply_v, self._limit_v = cabinet["supply_voltage"], cabinet["chopper_voltage"]
+        self._sag = cabinet["source_resistance"] / self._supply_v
         self.capacitance, self.rectifier = cabinet["capacitance"], cabinet["rectifier_loss"]
         self._derate_start, self._derate_span = cabinet["derate_start"], cabinet["derate_span"]
         self._readings = Readings(self.arm, self.joints, parameters, self.ambient)
@@ -188,12 +189,13 @@ class Group:
         shape = taken.shape
         supplies = Supplies(*(np.empty(shape) for _ in range(5)))
         for row in range(len(taken)):
+            drawn = work.heat[BUS, row]
             bus = bus_step(
                 self._voltage,
-                work.heat[BUS, row],
+                drawn,
                 self.step_s,
                 capacitance=self.capacitance,
-                supply=self._supply_v,
+                supply=self._supply_v - self._sag * np.maximum(drawn, 0.0),
                 threshold=self._limit_v,
             )
             self._voltage = bus.voltage
