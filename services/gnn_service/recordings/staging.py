@@ -1,5 +1,6 @@
 """Folders that appear whole or not at all."""
 
+import glob
 import os
 import shutil
 import tempfile
@@ -8,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gnn_service.core.errors import InvalidInputError
+
+_MADE_UP = "?" * 8
+"""What `tempfile.mkdtemp` puts into a name."""
 
 
 def require_free(target: Path, *, overwrite: bool = False) -> None:
@@ -37,9 +41,11 @@ def staged_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A temporary folder beside ``target`` that takes its name when the block ends well.
 
     Any failure inside removes it and leaves ``target`` as it was. A target that already holds something is an
-    InvalidInputError unless ``overwrite`` says to replace it.
+    InvalidInputError unless ``overwrite`` says to replace it; then what a killed writer of it left goes too.
     """
     target = target.resolve()
+    if overwrite:
+        remove_leftovers(target.parent, of=target.name)
     require_free(target, overwrite=overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -63,11 +69,15 @@ def writing_to(target: Path) -> Iterator[None]:
         raise InvalidInputError(f"cannot be written: {reason}; nothing of it was kept", where=str(target)) from error
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what a writer that was killed left half-written in a folder, and put back what it was about to replace."""
-    for left in folder.glob(".*.old"):
+def remove_leftovers(folder: Path, *, of: str | None = None) -> None:
+    """Remove what a writer that was killed left half-written in a folder, and put back what it was about to replace.
+
+    ``of`` names the one folder in it whose writer that was; without it, whatever any writer left.
+    """
+    begins = "*" if of is None else f"{glob.escape(of)}.{_MADE_UP}"
+    for left in folder.glob(f".{begins}.old"):
         _put_back(left)
-    for left in folder.glob(".*.partial"):
+    for left in folder.glob(f".{begins}.partial"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:

@@ -1,4 +1,6 @@
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +43,31 @@ def test_a_failure_leaves_the_target_as_it_was(tmp_path):
         interrupted()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["old.txt"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def killed_writer(folder, name):
+    """What a writer leaves that is killed while it writes."""
+    left = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".partial", dir=folder))
+    (left / "half.txt").write_text("half")
+    return left
+
+
+def test_who_replaces_a_folder_removes_what_a_killed_writer_of_it_left_and_of_no_other(tmp_path):
+    killed_writer(tmp_path, "out")
+    others = {killed_writer(tmp_path, "out.2"), killed_writer(tmp_path, "another")}
+    with staged_folder(tmp_path / "out", overwrite=True) as folder:
+        (folder / "a.txt").write_text("a")
+    assert set(tmp_path.iterdir()) == {tmp_path / "out", *others}
+
+
+def test_what_a_killed_writer_had_put_aside_comes_back_before_it_is_replaced(tmp_path):
+    old = Path(tempfile.mkdtemp(prefix=".out.", suffix=".old", dir=tmp_path))
+    (old / "out").mkdir()
+    (old / "out" / "old.txt").write_text("old")
+    with pytest.raises(KeyboardInterrupt), staged_folder(tmp_path / "out", overwrite=True):
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "old.txt").read_text() == "old"
 
 
 def test_a_file_in_the_way_is_never_replaced(tmp_path):
