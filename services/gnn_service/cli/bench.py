@@ -1,13 +1,18 @@
 """`gnn-service bench`: this product against its own bounds."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from gnn_service.cli import bench_serve
 from gnn_service.cli.console import out, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from gnn_service.demo.systems import System
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure this product against its own bounds.")
 app.command()(bench_serve.serve)
@@ -74,6 +79,9 @@ def simulate(
     as_json: bool = typer.Option(False, "--json", help="Print JSON instead of a table."),
     seconds: float = typer.Option(1.0, "--seconds", min=0.2, max=600, help="CPU seconds for each figure."),
     batch: list[int] = typer.Option(None, "--batch", min=1, max=65_536, help="Machines side by side; again for more."),
+    separability: bool = typer.Option(
+        False, "--separability", help="Instead of speed: how well a limit on one sensor finds each small fault."
+    ),
 ) -> None:
     """Machine-hours that a minute of one core simulates, with and without sensors, and the cost of a machine-step.
 
@@ -83,6 +91,11 @@ def simulate(
     from gnn_service.demo.systems import get_system, list_systems
 
     systems = [get_system(name) for name in dict.fromkeys(machines or list_systems())]
+    if separability:
+        if batch:
+            raise typer.BadParameter("is of speed, not for --separability", param_hint="--batch")
+        _separability(systems, as_json)
+        return
     batches = tuple(sorted(set(batch))) if batch else BATCHES
     with progress() as shown:
         task = shown.add_task("measuring", total=points(len(systems), batches))
@@ -110,3 +123,35 @@ def simulate(
             f"{cost.us_per_machine_step:.2f}",
         )
     print_table(table)
+
+
+def _separability(systems: Sequence["System"], as_json: bool) -> None:
+    """Print the best limit on one sensor for each failure mode, and why some of them are found by it."""
+    from gnn_service.demo.separability import EARLY, EASY_AUC, separability
+
+    with progress() as shown:
+        task = shown.add_task("simulating fleets", total=len(systems))
+        found = []
+        for system in systems:
+            found += [(system, system.mode(one.mode), one) for one in separability(system)]
+            shown.advance(task)
+    if as_json:
+        rows = [
+            asdict(one) | {"machine": system.name, "easy": one.easy, "given_away": mode.given_away}
+            for system, mode, one in found
+        ]
+        print_json({"severity": EARLY, "easy_from_auc": EASY_AUC, "separability": rows})
+        return
+    table = Table("machine", "mode", "", "best sensor", Column("AUC", justify="right"), "a limit finds it", box=None)
+    for system, mode, one in found:
+        table.add_row(system.name, one.mode, mode.name, one.sensor, f"{one.auc:.3f}", "yes" if one.easy else "")
+    print_table(table)
+    low, high = EARLY
+    out.print(
+        f"AUC of single samples, faulty machines at severity {low:g} to {high:g} against healthy ones at the same work;"
+        f" a limit finds a fault from {EASY_AUC:g} on. Why some are given away:",
+        soft_wrap=True,
+    )
+    for system, mode, _ in found:
+        if mode.given_away:
+            out.print(f"  {system.name} {mode.id}: {mode.given_away}", soft_wrap=True, markup=False)

@@ -188,7 +188,7 @@ def _run_plan(
     system = _system(machine)
     length = 1.0 if hours is None else hours
     if not 0 < length < float("inf"):
-        raise typer.BadParameter(f"must be above 0, not {length:g}", param_hint="--hours")
+        raise typer.BadParameter(f"must be finite and above 0, not {length:g}", param_hint="--hours")
     if severity is not None and not fault:
         raise typer.BadParameter("say which --fault it is of", param_hint="--severity")
     ends = parse_severity(severity)
@@ -283,6 +283,8 @@ def _report_run(
         needs = f"; shows in {', '.join(told['needs'])}" if told["needs"] else ""
         words = f"{name} ({told['mode']} of {told['component']}) from {start:g} to {end:g}, {seen}{needs}"
         out.print(f"  {words}", soft_wrap=True, markup=False)
+    if report["sensor_faults"]:
+        out.print(f"  sensors that fail: {', '.join(report['sensor_faults'])}", soft_wrap=True, markup=False)
     if report["captures"]:
         out.print(f"  captures: {', '.join(report['captures'])}", soft_wrap=True)
 
@@ -346,6 +348,6 @@ def _told(written: "Written") -> str:
     kept = written.lives - written.new
     were = f" ({kept} were there)" if kept else ""
     return (
-        f"{written.lives} lives{were}, {written.windows} windows, {written.machine_hours:.0f} machine-hours,"
+        f"{written.lives} lives{were}, {written.windows} windows, {written.machine_hours:.3g} machine-hours,"
         f" {written.bytes / 1e6:.0f} MB"
     )

@@ -1,4 +1,4 @@
-"""`gnn-service bench model`."""
+"""`gnn-service bench model` and `bench simulate --separability`."""
 
 import json
 from types import SimpleNamespace
@@ -7,9 +7,11 @@ import pytest
 
 from gnn_service.cli.main import main
 from gnn_service.core.errors import BundleError
+from gnn_service.demo import separability, systems
 from gnn_service.model.bundle import Bundle
 from tests.support.inference import model_threads
 from tests.support.onnx_graphs import graph_item, message_passing, reference
+from tests.support.tiny_plant import tiny_system
 
 
 @pytest.fixture
@@ -52,3 +54,30 @@ def test_a_bundle_that_cannot_be_used_is_one_line(monkeypatch, tmp_path, capsys)
     monkeypatch.setattr(Bundle, "open", refuse)
     assert main(["bench", "model"]) == 1
     assert capsys.readouterr().err == "gnn-service: model.onnx is damaged\n"
+
+
+@pytest.fixture
+def small_fleets(monkeypatch):
+    """The tiny machine stands for every simulated one, in fleets of eight."""
+    full = separability.separability
+    monkeypatch.setattr(systems, "list_systems", lambda: ("tiny",))
+    monkeypatch.setattr(systems, "get_system", lambda name: tiny_system())
+    monkeypatch.setattr(separability, "separability", lambda system: full(system, machines=8, seconds=20.0))
+
+
+def test_separability_names_the_best_sensor_of_each_mode_and_why_some_are_given_away(small_fleets, capsys):
+    assert main(["bench", "simulate", "--separability"]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    for mode in tiny_system().modes:
+        assert f"{mode.id} " in shown.out
+        assert f"tiny {mode.id}: {mode.given_away}" in shown.out or not mode.given_away
+    assert main(["bench", "simulate", "--separability", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["separability"]
+    assert [row["mode"] for row in rows] == [mode.id for mode in tiny_system().modes]
+    assert all(0.5 <= row["auc"] <= 1 and row["easy"] == (row["auc"] >= 0.95) for row in rows)
+
+
+def test_a_batch_is_of_speed_alone(capsys):
+    assert main(["bench", "simulate", "excavator", "--separability", "--batch", "64"]) == 2
+    assert "--batch" in capsys.readouterr().err

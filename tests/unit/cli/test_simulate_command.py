@@ -67,11 +67,13 @@ def test_csv_holds_the_same_run_as_parquet(tiny, capsys):
 
 
 def test_sensor_faults_are_named_or_drawn(tiny, capsys):
-    arguments = ["--sensor-fault", "drift:tank.t_oil:0.8", "--sensor-fault", "stuck", "--json"]
-    assert main(["simulate", "tiny", "--out", "r", "--hours", "0.02", *arguments]) == 0
+    arguments = ["--hours", "0.02", "--sensor-fault", "drift:tank.t_oil:0.8", "--sensor-fault", "stuck"]
+    assert main(["simulate", "tiny", "--out", "r", *arguments, "--json"]) == 0
     first, second = json.loads(capsys.readouterr().out)["sensor_faults"]
     assert first == "drift:tank.t_oil"
     assert second.startswith("stuck:")
+    assert main(["simulate", "tiny", "--out", "told", *arguments]) == 0
+    assert f"sensors that fail: {first}, {second}\n" in capsys.readouterr().out
 
 
 def test_pictures_lie_in_the_recording(tiny, capsys):
@@ -91,7 +93,7 @@ def test_without_matplotlib_a_plot_is_refused_before_anything_is_simulated(tiny,
 def test_lives_are_recordings_in_one_folder_and_can_be_gone_on_with(tiny, capsys):
     arguments = ["--lives", "2", "--fault", "T2", "--windows", "3", "--minutes", "0.5", "--workers", "1"]
     assert main(["simulate", "tiny", "--out", "c", *arguments]) == 0
-    assert "c: 2 lives, 6 windows, 0 machine-hours" in capsys.readouterr().out
+    assert "c: 2 lives, 6 windows, 0.05 machine-hours" in capsys.readouterr().out
     assert [one.machine.id for one in read_recordings([tiny / "c"])] == ["tiny-0000", "tiny-0001"]
     status, said = refused(capsys, "tiny", "--out", "c", *arguments)
     assert status == 1
@@ -127,8 +129,9 @@ def test_lives_are_of_the_kind_that_was_asked_for(tiny, capsys, kind, told):
         (["tiny", "--fault", "T1", "--severity", "bad"], 2, "'bad' must be a number within 0 and 1"),
         (["tiny", "--fault", "T1", "--severity", "-0.1"], 2, "'-0.1' must be a number within 0 and 1"),
         (["tiny", "--severity", "0.5"], 2, "say which --fault it is of"),
-        (["tiny", "--hours", "-1"], 2, "must be above 0, not -1"),
-        (["tiny", "--hours", "0"], 2, "must be above 0, not 0"),
+        (["tiny", "--hours", "-1"], 2, "must be finite and above 0, not -1"),
+        (["tiny", "--hours", "0"], 2, "must be finite and above 0, not 0"),
+        (["tiny", "--hours", "inf"], 2, "must be finite and above 0, not inf"),
         (["tiny", "--hours", "1e9"], 1, "do not fit into memory"),
         (["tiny", "--state", "flying"], 1, "tiny has no 'flying'; it has: work, stall, idle"),
         (["tiny", "--rate", "3"], 1, "3 Hz does not divide this machine's 10 Hz"),
