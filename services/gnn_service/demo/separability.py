@@ -57,15 +57,16 @@ def separability(
     system: System,
     *,
     modes: Sequence[str] | None = None,
-    machines: int = 48,
+    machines: int = 128,
     seconds: float = 120.0,
     severity: tuple[float, float] = EARLY,
     seed: int = 0,
 ) -> tuple[Separability, ...]:
     """The best single-sample limit for each mode, over a fleet at severities drawn from this range.
 
-    Samples are one a second of every window. Each mode is looked at in the work that shows it: the operating states
-    that it needs, else a usual shift; the healthy fleet does the same work.
+    Samples are one a second of every window; with 128 machines chance moves an AUC near 0.95 by about 0.01. Each mode
+    is looked at in the work that shows it: the operating states that it needs, else a usual shift; the healthy fleet
+    does the same work.
     """
     chosen = system.modes if modes is None else tuple(system.mode(mode) for mode in modes)
     work = sorted({mode.needs for mode in chosen})

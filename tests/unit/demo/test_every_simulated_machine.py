@@ -12,7 +12,7 @@ from gnn_service.demo.observable import noise_level
 from gnn_service.demo.parameters import parameters_of
 from gnn_service.demo.plant import Schedule, Setting
 from gnn_service.demo.sensor_faults import SENSOR_FAULTS, draw_sensor_fault
-from gnn_service.demo.separability import separability
+from gnn_service.demo.separability import EASY_AUC, separability
 from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import get_system, list_systems
 from gnn_service.demo.window import WindowPlan, simulate_window
@@ -150,9 +150,11 @@ def test_what_a_mode_needs_decides_whether_it_can_be_seen(name):
 @machines
 def test_at_most_a_third_of_small_faults_are_found_by_one_limit_and_each_has_its_reason(name):
     system = get_system(name)
-    found = separability(system, machines=20, seconds=30.0)
+    found = separability(system, machines=32)
     reasons = {mode.id for mode in system.modes if mode.given_away}
-    assert {one.mode for one in found if one.easy} <= reasons
+    chance = 0.02  # what so small a fleet moves an AUC by
+    assert {one.mode for one in found if one.auc >= EASY_AUC + chance} <= reasons
+    assert reasons <= {one.mode for one in found if one.auc >= EASY_AUC - 2 * chance}
     assert 3 * len(reasons) <= len(found)
 
 

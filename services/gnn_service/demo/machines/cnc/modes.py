@@ -41,6 +41,7 @@ MODES = (
         ),
         "Preload the nut anew or replace the screw.",
         needs=("reversal_test", "ball_bar_test", "production", "warm_up"),
+        given_away="a ball-bar test measures the lost motion itself, of which a preloaded screw has next to none",
     ),
     SimulatedMode(
         "C4", "lubrication_unit", "lubrication", "Guides run dry",
