@@ -16,6 +16,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from gnn_service.core import devices
+
 ROOT = Path(__file__).resolve().parent.parent
 TRAINING = ROOT / "tests" / "unit" / "training"
 TRAINING_ONLY = ("aeon", "matplotlib", "onnx", "onnxscript", "scipy", "sklearn", "torch", "torch_geometric")
@@ -27,6 +29,8 @@ for _name in [name for name in os.environ if name.startswith(("GNN_", "OTEL_")) 
     del os.environ[_name]
 # What tests show must not hang on which runtime is the fastest here, nor leave what was measured in a user's home.
 os.environ["GNN_MODEL__RUNTIME"] = "onnxruntime"
+# Nor on how many cores there are: one model thread, where a test does not say otherwise.
+devices.auto_instances = lambda: 1
 
 hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)

@@ -1,5 +1,6 @@
 """Which devices exist here: asked lazily of the runtime that a caller computes with. OpenVINO is used on CPUs only."""
 
+import os
 import re
 from ctypes import CDLL, byref, c_int
 from functools import cache
@@ -12,6 +13,9 @@ Runtime = Literal["onnxruntime", "openvino", "torch"]
 
 DEVICE_PATTERN: Final = r"^(auto|cpu|cuda(:\d{1,3})?|mps)$"
 DEVICE_WORDS: Final = "one of auto, cpu, cuda, cuda:N, mps"
+
+INSTANCES_MAX: Final = 4
+"""Beyond it the event loop that feeds them is the limit."""
 
 _EXTRA_OF: Final = {
     "onnxruntime": "gnn-service",
@@ -122,6 +126,12 @@ def _onnxruntime_devices() -> tuple[str, ...]:
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         return ()
     return tuple(f"cuda:{index}" for index in range(gpu_count()))
+
+
+def auto_instances() -> int:
+    """Model threads that pay off here: one a core that this process may use, `INSTANCES_MAX` at most; one on a GPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if gpu_count() else min(INSTANCES_MAX, cores)
 
 
 def gpu_count() -> int:

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from gnn_service.core import devices
 from gnn_service.core.breaker import BreakerState, CircuitBreaker
 from gnn_service.core.errors import (
     BreakerOpenError,
@@ -125,7 +126,8 @@ class Generation:
         self._drained: asyncio.Future[None] | None = None
         self._probe: asyncio.Task[Readiness] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.instances = tuple(Instance(number, self, shared) for number in range(settings.instances))
+        count = settings.instances or devices.auto_instances()
+        self.instances = tuple(Instance(number, self, shared) for number in range(count))
 
     # ---- its life ----
 
