@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from gnn_service.observability.logs import configure_logs, logger
 
 app = typer.Typer()
 _STARTED_WITHIN_S = 10.0
+_SWITCH_S = 0.0002  # against 0.005: a third more requests a second, measured on two cores
 _log = logger("gnn_service.serve")
 
 
@@ -64,11 +66,18 @@ async def _serve(settings: Settings) -> int:
 async def _run(settings: Settings, on_fatal: Callable[[str], object]) -> None:
     """Serve until cancelled; then what has begun has been finished."""
     async with running_service(settings, on_fatal=on_fatal) as url:
-        # what is loaded stays: the collector need not look through it again each time that requests make garbage
-        gc.collect()
-        gc.freeze()
+        _settle_in()
         _log.info("listening", url=url, docs=f"{url}/docs" if settings.api.docs_enabled else None)
         await asyncio.Event().wait()
+
+
+def _settle_in() -> None:
+    """Tune the interpreter for serving, once everything is loaded."""
+    # what is loaded stays: the collector need not look through it again each time that requests make garbage
+    gc.collect()
+    gc.freeze()
+    # a model thread back from its run waits that long for a busy event loop to let it have the interpreter
+    sys.setswitchinterval(_SWITCH_S)
 
 
 def run_loop(main: Coroutine[Any, Any, int]) -> int:

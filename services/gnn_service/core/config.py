@@ -194,7 +194,9 @@ class InferenceSettings(SettingsGroup):
     warmup_iterations: int = Field(10, ge=1, le=1000, description="Runs of each batch size before it is ready.")
     queue_max: int = Field(256, ge=1, le=65_536, description="Windows that may wait; more are refused at once.")
     request_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds from arrival to answer, at most.")
-    instances: int = Field(0, ge=0, le=64, description="Model threads side by side; 0 is one a core, 4 at most.")
+    instances: int = Field(
+        0, ge=0, le=64, description="Model threads side by side; 0 is a core each but one, 4 at most."
+    )
     threads: int = Field(1, ge=1, le=256, description="Threads inside the model's runtime.")
     restart_backoff_s: float = Field(0.5, gt=0, le=600, description="Seconds before a dead worker's first restart.")
     restart_backoff_max_s: float = Field(30.0, gt=0, le=3600, description="Seconds between restarts, at most.")

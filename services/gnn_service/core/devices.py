@@ -129,9 +129,12 @@ def _onnxruntime_devices() -> tuple[str, ...]:
 
 
 def auto_instances() -> int:
-    """Model threads that pay off here: one a core that this process may use, `INSTANCES_MAX` at most; one on a GPU."""
+    """Model threads that pay off here: the cores that this process may use less one for the event loop, 1 to 4.
+
+    Where there is a GPU, one.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1 if gpu_count() else min(INSTANCES_MAX, cores)
+    return 1 if gpu_count() else max(1, min(INSTANCES_MAX, cores - 1))
 
 
 def gpu_count() -> int:
