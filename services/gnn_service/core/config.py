@@ -195,7 +195,7 @@ class InferenceSettings(SettingsGroup):
     queue_max: int = Field(256, ge=1, le=65_536, description="Windows that may wait; more are refused at once.")
     request_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds from arrival to answer, at most.")
     instances: int = Field(
-        0, ge=0, le=64, description="Model threads side by side; 0 is a core each but one, 4 at most."
+        0, ge=0, le=64, description="Model threads side by side; 0: one a core, less one; 4 at most."
     )
     threads: int = Field(1, ge=1, le=256, description="Threads inside the model's runtime.")
     restart_backoff_s: float = Field(0.5, gt=0, le=600, description="Seconds before a dead worker's first restart.")
