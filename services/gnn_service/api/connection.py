@@ -26,8 +26,8 @@ class Connection(HttpToolsProtocol):
     already are marked `OVER_LIMIT`, while there are that many.
 
     Requests that ``lane`` has a route for are answered by it. The application gets those all the same that are out
-    of the ordinary: over a limit, chunked, pipelined behind an unanswered one, with ``Expect``, or from a caller that
-    does not read its answers.
+    of the ordinary: over a limit, chunked, pipelined behind an unanswered one, with ``Expect`` or a header twice, or
+    from a caller that does not read its answers.
     """
 
     head_timeout_s: ClassVar[float]
@@ -109,6 +109,8 @@ class Connection(HttpToolsProtocol):
         if unanswered or self.pipeline or self.flow.write_paused or parser.get_http_version() != "1.1":
             return None
         headers = dict(self.headers)
+        if len(headers) != len(self.headers):
+            return None  # which of two counts is the application's to say
         route = lane.route(self.url, headers)
         return None if route is None else (route, headers)
 

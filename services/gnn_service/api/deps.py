@@ -190,7 +190,8 @@ class _JsonRequest(Request):
         check_json_headers(self.headers.get("content-type", ""), self.headers.get("content-encoding", "identity"))
         self._parsed = parse_json(await self.body())
         if not self.headers.get("content-type"):  # FastAPI takes a body without a type for bytes
-            self.scope["headers"] = [*self.scope["headers"], (b"content-type", b"application/json")]
+            others = [pair for pair in self.scope["headers"] if pair[0] != b"content-type"]  # empty ones
+            self.scope["headers"] = [*others, (b"content-type", b"application/json")]
             del self._headers
 
     async def json(self) -> Any:

@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class LeftBehind:
-    """The model threads of an engine that were told to leave and have not left yet.
+    """The model threads of an engine that were given up and have not left yet; those that leave in time never count.
 
     Args:
         hung_max: threads that are put up with; beyond, each new one would only cost more memory.
@@ -36,9 +36,10 @@ class LeftBehind:
         return f"{count} model threads hang; restart the service" if count >= self._hung_max else None
 
     def add(self, worker: Worker[Any]) -> None:
-        """Have a worker leave after its present job, whenever that ends."""
+        """Give a worker up: it is to leave after its present job, whenever that ends."""
         worker.retire()
-        self._workers.append(worker)
+        if worker not in self._workers:
+            self._workers.append(worker)
 
     def report(self) -> str | None:
         """As `verdict`; the first time that there is one it is logged, and told to ``on_fatal``."""
@@ -53,7 +54,10 @@ class LeftBehind:
         return reason
 
     async def join(self, workers: list[Worker[Any]]) -> None:
-        """Wait a few seconds for workers that were added; those that hang are logged and forgotten."""
+        """Wait a few seconds for workers that were told to leave; those that do not are logged and given up."""
         left = await asyncio.gather(*(worker.join(JOIN_S) for worker in workers))
+        for worker, gone in zip(workers, left, strict=True):
+            if not gone:
+                self.add(worker)
         if not all(left):
             _log.error("%d model threads hang and were left behind; they end with the process", left.count(False))

@@ -12,7 +12,7 @@ from gnn_service.core.config import InferenceSettings
 from gnn_service.core.errors import EngineFailedError, EngineStoppedError, GnnServiceError
 from gnn_service.inference.canary import Canary
 from gnn_service.inference.execution import BatchRunner, ModelWorker
-from gnn_service.inference.left_behind import JOIN_S, LeftBehind
+from gnn_service.inference.left_behind import LeftBehind
 from gnn_service.inference.loaded import LoadedModel
 from gnn_service.inference.runtimes.base import Runtime
 from gnn_service.inference.stats import Counters, WorkerState
@@ -116,7 +116,8 @@ class Supervisor:
             self._task.cancel()
             await asyncio.wait({self._task})
         if self.worker is not None:
-            self._retire(self.worker)
+            self.worker.retire()  # not given up yet: it leaves when its present job has ended
+            self._leaving.append(self.worker)
             self.worker = None
         leaving, self._leaving = self._leaving, []
         await self._shared.left_behind.join(list(leaving))
@@ -187,8 +188,8 @@ class Supervisor:
             limit_s = self._shared.start_timeout_s
             raise EngineFailedError(f"the model was not ready within {limit_s:g} s") from None
         except BaseException:
-            self._retire(worker)
-            await worker.join(JOIN_S)
+            worker.retire()
+            await self._shared.left_behind.join([worker])
             raise
         self._ready_at = self._clock.monotonic()
         self._become(WorkerState.READY)
@@ -233,6 +234,7 @@ class Supervisor:
         self._on_change()
 
     def _retire(self, worker: ModelWorker) -> None:
+        """Give a worker up: it crashed, hangs, or did not get ready in time."""
         self._shared.left_behind.add(worker)
         self._leaving.append(worker)
 

@@ -156,7 +156,7 @@ class TensorModels:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, diagnoser: Any = None) -> AsyncIterator[Self]:
-        """Start an engine for each graph that the settings name, all at once; stop them in the end.
+        """Start an engine for each graph that the settings name, one after another; stop them in the end.
 
         Args:
             settings: ``inference.tensor_models``, and all that holds for every engine.

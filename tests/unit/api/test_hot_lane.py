@@ -71,6 +71,7 @@ def spoilt(body: dict[str, Any]) -> dict[str, tuple[bytes, dict[str, str]]]:
         "no object": (b"[]", {}),
         "text": (b'"x"', {}),
         "CSV": (b"a,b", {"content-type": "text/csv"}),
+        "of no type": (b"{}", {"content-type": ""}),
         "zipped": (gzip.compress(good), {"content-encoding": "gzip"}),
         "wrong in three places": (wrong, {}),
         "unknown machine": (orjson.dumps({**body, "machine": "press-7"}), {}),
@@ -173,6 +174,13 @@ async def test_an_expected_continue_and_a_chunked_body_are_answered(served: Serv
         in_chunks = await talk(url, chunked)
     assert continued.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
     assert in_chunks.startswith(b"HTTP/1.1 200 OK")
+
+
+async def test_a_header_that_stands_twice_counts_as_behind_the_lane(served: Served, body: Any):
+    twice = request(b"{}", b"content-type: application/json", b"content-type: text/csv", b"connection: close")
+    async with served() as hot, served(hot_lane_enabled=False) as plain:
+        statuses = [(await talk(url, twice)).split(b"\r\n")[0] for url in (hot, plain)]
+    assert statuses[0] == statuses[1]
 
 
 async def test_a_caller_who_sends_and_leaves_at_once_is_cancelled(served: Served, body: Any, diagnoser: Any):

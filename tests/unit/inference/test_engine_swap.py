@@ -1,6 +1,7 @@
 """One model gives way to another: nobody is refused, nobody is lost, nobody gets the other model's answer."""
 
 import asyncio
+import time
 
 import numpy as np
 import pytest
@@ -251,3 +252,31 @@ async def test_counts_go_on_over_a_swap():
         assert (before.requests, after.requests) == (1, 2)
         assert (before.batches, after.batches) == (1, 2)
         assert after.total_s.count == 2
+
+
+class SlowToClose(FakeRuntime):
+    """A model that takes its time to give its memory back."""
+
+    def close(self):
+        time.sleep(0.2)
+        super().close()
+
+
+class SlowFactory(Factory):
+    make = SlowToClose
+
+
+async def test_a_model_that_leaves_slowly_does_not_count_as_hung():
+    told = []
+    async with engine(SlowFactory(), instances=2, hung_max=1, version="1") as subject:
+        subject.on_fatal = told.append
+        swapping = asyncio.create_task(subject.swap(shifted()))
+        seen = []
+        while not swapping.done():
+            seen.append((subject.health().ready, (await subject.check_ready()).ready))
+            await asyncio.sleep(0.01)
+        await swapping
+        assert len(seen) > 5
+        assert all(ready and probed for ready, probed in seen)
+        assert subject.stats().hung == 0
+    assert told == []

@@ -9,6 +9,8 @@ from gnn_service.api.hot import Answer, Cancel, Done, HotRequest, HotRoute
 from gnn_service.api.oip.codec import parse
 from gnn_service.api.oip.service import LARGE_BYTES, Served, TensorService, answer, header_length
 from gnn_service.api.oip.tensors import InferRequest
+from gnn_service.api.routes.diagnose import GRACE_S
+from gnn_service.core.errors import DeadlineExceededError
 from gnn_service.observability.metrics import Metrics
 
 INFER: Final = "/v2/models/{name}/infer"
@@ -34,12 +36,22 @@ class HotInfer:
         return served.model.begin(wanted.arrays, finish, timeout_s=self._service.timeout_s(wanted))
 
     def _on_a_task(self, request: HotRequest, done: Done) -> Cancel:
-        work = self._service.infer(self._name, self._version, request.body, request.headers)
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(self._in_time(request))
         self._tasks.add(task)  # the loop itself holds tasks weakly
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(partial(_ended, done))
         return task.cancel
+
+    async def _in_time(self, request: HotRequest) -> Answer:
+        # the engine keeps the deadline; this one is behind it, for reading and writing on other threads
+        limit_s = self._service.limit_s + GRACE_S
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._service.infer(self._name, self._version, request.body, request.headers)
+        except TimeoutError:
+            raise DeadlineExceededError(
+                f"there was no answer within {limit_s:g} s; ask for less at once, or later"
+            ) from None
 
 
 def hot_routes(service: TensorService, metrics: Metrics) -> dict[str, HotRoute]:

@@ -57,7 +57,7 @@ class TensorService:
     def __init__(self, models: TensorModels, engine: Askable, settings: Settings) -> None:
         self.models = models
         self._engine = engine
-        self._timeout_s = settings.inference.request_timeout_s
+        self.limit_s = settings.inference.request_timeout_s
         self._served: dict[str, Served] = {}
 
     # ---- what there is ----
@@ -150,7 +150,7 @@ class TensorService:
 
     def timeout_s(self, request: InferRequest) -> float:
         """Seconds that a request may take: its own where it gives fewer than the service."""
-        return self._timeout_s if request.timeout_s is None else min(self._timeout_s, request.timeout_s)
+        return self.limit_s if request.timeout_s is None else min(self.limit_s, request.timeout_s)
 
 
 def answer(view: TensorModelView, request: InferRequest, arrays: Mapping[str, NDArray[np.generic]]) -> Answer:
