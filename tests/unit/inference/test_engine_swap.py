@@ -267,7 +267,7 @@ class SlowFactory(Factory):
 
 
 async def test_a_model_that_leaves_slowly_does_not_count_as_hung():
-    told = []
+    told: list[str] = []
     async with engine(SlowFactory(), instances=2, hung_max=1, version="1") as subject:
         subject.on_fatal = told.append
         swapping = asyncio.create_task(subject.swap(shifted()))
