@@ -19,7 +19,7 @@ LENGTH = "inference-header-content-length"
 SEED = 20_261_123
 
 
-def _reciprocal_root() -> bytes:
+def _reciprocal_of_root() -> bytes:
     """y = 1 / sqrt(x): no number for a negative x, infinite for 0."""
     nodes = [helper.make_node("Sqrt", ["x"], ["r"]), helper.make_node("Reciprocal", ["r"], ["y"])]
     return declared(nodes, {"x": (TensorProto.FLOAT, ["b", 3])}, {"y": (TensorProto.FLOAT, ["b", 3])})
@@ -29,8 +29,8 @@ def _reciprocal_root() -> bytes:
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("graphs")
     (folder / "double.onnx").write_bytes(doubling())
-    (folder / "root.onnx").write_bytes(_reciprocal_root())
-    graphs = {name: folder / f"{name}.onnx" for name in ("double", "root")}
+    (folder / "reciprocal.onnx").write_bytes(_reciprocal_of_root())
+    graphs = {name: folder / f"{name}.onnx" for name in ("double", "reciprocal")}
     breaker = {"minimum_calls": 5, "window_s": 60.0}
     with served(load_settings(api={"port": 0}, inference={"tensor_models": graphs, "breaker": breaker})) as address:
         yield address
@@ -107,14 +107,14 @@ async def test_changed_bodies_are_refused_and_everybody_else_gets_its_own_answer
 async def test_an_item_that_the_graph_cannot_compute_fails_its_own_request_alone(http: httpx2.AsyncClient):
     good = request([1.0, 4.0, 16.0], binary=True)
     for _ in range(5):  # far more failures than the breaker would stand, were they the model's
-        poison = [ask(http, *request([1, 1, 1, 1, -1, 1], binary=True), model="root") for _ in range(8)]
-        answers = await asyncio.gather(*poison, *(ask(http, *good, model="root") for _ in range(8)))
+        poison = [ask(http, *request([1, 1, 1, 1, -1, 1], binary=True), model="reciprocal") for _ in range(8)]
+        answers = await asyncio.gather(*poison, *(ask(http, *good, model="reciprocal") for _ in range(8)))
         assert [answer.status_code for answer in answers] == [503] * 8 + [200] * 8
         for answer in answers[:8]:
             assert "not finite" in answer.json()["error"]
         for answer in answers[8:]:
             assert answer.json()["outputs"][0]["data"] == [1.0, 0.5, 0.25]
-    assert (await http.get("/v2/models/root/ready")).status_code == 200
+    assert (await http.get("/v2/models/reciprocal/ready")).status_code == 200
 
 
 async def test_callers_who_leave_disturb_nobody(url: str, http: httpx2.AsyncClient):
@@ -135,7 +135,7 @@ async def test_callers_who_leave_disturb_nobody(url: str, http: httpx2.AsyncClie
 
 
 async def test_a_graph_that_fails_does_not_touch_the_others(http: httpx2.AsyncClient):
-    failing = [ask(http, *request([-1.0] * 3, binary=True), model="root") for _ in range(60)]
+    failing = [ask(http, *request([-1.0] * 3, binary=True), model="reciprocal") for _ in range(60)]
     others = [ask(http, *request([2.0] * 3, binary=True)) for _ in range(20)]
     answers = await asyncio.gather(*failing, *others)
     assert all(answer.status_code == 503 for answer in answers[:60])

@@ -130,8 +130,7 @@ class Engine:
         """Admit nobody, let those inside finish for ``drain_timeout_s`` seconds, refuse the rest, end the threads."""
         self._stopping = True
         limit_s = self._settings.drain_timeout_s
-        if self._retiring is not None:
-            self._retiring.cancel()
+        self._released.set()  # an old model that is held is waited for no longer than the others
         generations = [one for one in (self._now, self._going, self._coming) if one is not None]
         try:
             await asyncio.gather(*(generation.stop(limit_s) for generation in generations))
@@ -363,7 +362,7 @@ class Engine:
         began = self._clock.monotonic()
         try:
             async with asyncio.timeout(limit_s):
-                while old.leases:
+                while old.leases and not self._stopping:
                     self._released.clear()
                     await self._released.wait()
         except TimeoutError:

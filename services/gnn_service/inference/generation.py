@@ -167,6 +167,7 @@ class Generation:
             stopping = EngineStoppedError("the service is stopping; try again later", retry_after_s=1.0)
             self._fail([request for i in self.instances for request in i.runner.in_flight], stopping, Ending.STOPPED)
             self._fail(self.batcher.drain(), stopping, Ending.STOPPED)
+            self._look_if_drained()
             self._deadlines.close()
             if self._probe is not None:
                 await asyncio.wait({self._probe})
@@ -346,8 +347,9 @@ class Generation:
 
     async def _drain(self) -> None:
         if len(self.batcher) or self.in_flight:
-            self._drained = asyncio.get_running_loop().create_future()
-            await self._drained
+            if self._drained is None or self._drained.done():
+                self._drained = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._drained)  # others may wait for it too, for longer or shorter
 
     def _look_if_drained(self) -> None:
         if self._drained is not None and not self._drained.done() and not len(self.batcher) and not self.in_flight:

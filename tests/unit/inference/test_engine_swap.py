@@ -280,3 +280,20 @@ async def test_a_model_that_leaves_slowly_does_not_count_as_hung():
         assert all(ready and probed for ready, probed in seen)
         assert subject.stats().hung == 0
     assert told == []
+
+
+async def test_an_engine_that_stops_lets_the_old_model_finish_what_it_has():
+    old = Factory()
+    async with engine(old, version="1", drain_timeout_s=5.0) as subject:
+        with old.now.held():
+            inside = subject.submit(item(1))
+            await old.now.busy()
+            swapping = asyncio.create_task(subject.swap(shifted()))
+            await until(lambda: subject.spec.version == "2")
+            stopping = asyncio.create_task(subject.stop())
+            await asyncio.sleep(0.05)
+            assert not inside.done()
+        assert score(await inside) == 2
+        async with asyncio.timeout(3):
+            await asyncio.gather(stopping, swapping)
+    assert model_threads() == []
