@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from gnn_service.api.app import create_app
-from gnn_service.core.config import Settings
+from gnn_service.cli.serve import running_service
+from gnn_service.core.config import Settings, load_settings
 from gnn_service.domain.diagnosis import ComponentDiagnosis, DataQuality, Diagnosis, State
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.shipped import RIG, shipped_machine
@@ -166,3 +167,23 @@ def body() -> dict[str, Any]:
             "readings": {"PS1": [191.4, None, 151.2], "FS1": [7.7, 7.6, 7.5]},
         },
     }
+
+
+Served = Callable[..., AbstractAsyncContextManager[str]]
+
+
+@pytest.fixture
+def served(diagnoser: Any) -> Served:
+    """``async with served(api={...}) as url``: the application on a free port."""
+
+    @asynccontextmanager
+    async def opened(_: Settings) -> AsyncIterator[Any]:
+        yield diagnoser
+
+    @asynccontextmanager
+    async def serve(**api: Any) -> AsyncIterator[str]:
+        settings = load_settings(api={"port": 0, **api})
+        async with running_service(settings, create_app(settings, diagnoser_factory=opened)) as url:
+            yield url
+
+    return serve

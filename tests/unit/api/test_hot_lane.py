@@ -2,39 +2,19 @@
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import httpx2
 import orjson
 import pytest
 
-from gnn_service.api.app import create_app
-from gnn_service.cli.serve import running_service
-from gnn_service.core.config import Settings, load_settings
 from gnn_service.core.errors import BreakerOpenError, DeadlineExceededError, EngineFailedError, OverloadedError
 from gnn_service.domain.shipped import RIG
 
 Served = Callable[..., AbstractAsyncContextManager[str]]
 OWN = {"x-request-id": "given-by-the-caller"}
-
-
-@pytest.fixture
-def served(diagnoser: Any) -> Served:
-    """``async with served(api={...}) as url``: the application on a free port."""
-
-    @asynccontextmanager
-    async def opened(_: Settings) -> AsyncIterator[Any]:
-        yield diagnoser
-
-    @asynccontextmanager
-    async def serve(**api: Any) -> AsyncIterator[str]:
-        settings = load_settings(api={"port": 0, **api})
-        async with running_service(settings, create_app(settings, diagnoser_factory=opened)) as url:
-            yield url
-
-    return serve
 
 
 def request(content: bytes, *headers: bytes, path: bytes = b"/v1/diagnose") -> bytes:

@@ -19,23 +19,6 @@ from gnn_service.domain.shipped import RIG
 Served = Callable[..., AbstractAsyncContextManager[str]]
 
 
-@pytest.fixture
-def served(diagnoser: Any) -> Served:
-    """``async with served(api={...}) as url``: the application on a free port."""
-
-    @asynccontextmanager
-    async def opened(_: Settings) -> AsyncIterator[Any]:
-        yield diagnoser
-
-    @asynccontextmanager
-    async def serve(**api: Any) -> AsyncIterator[str]:
-        settings = load_settings(api={"port": 0, **api})
-        async with running_service(settings, create_app(settings, diagnoser_factory=opened)) as url:
-            yield url
-
-    return serve
-
-
 async def raw(url: str, request: bytes) -> bytes:
     """All that the service answers to these bytes until it closes the connection."""
     host, port = url.removeprefix("http://").split(":")
