@@ -1,310 +1,43 @@
 """Every setting of the product: one frozen tree, read from arguments, environment, files and secrets.
 
 `load_settings` is the one way in. It reads, strongest first: its arguments, environment variables (`GNN_` before,
-`__` between levels), `.env`, a TOML file, a secrets directory, and the defaults below.
+`__` between levels), `.env`, a TOML file, a secrets directory, and the defaults of the groups.
 """
 
 import os
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Any, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import BaseModel, Field, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from gnn_service.core import config_sources
+from gnn_service.core.config_groups import (
+    ApiSettings,
+    BreakerSettings,
+    DatabaseSettings,
+    InferenceSettings,
+    ModelSettings,
+    MonitoringSettings,
+    ObservabilitySettings,
+    TrainingSettings,
 )
-from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
-
-from gnn_service.core import config_sources, devices
-from gnn_service.core.config_sources import Allowed
+from gnn_service.core.config_types import refuse
 from gnn_service.core.errors import ConfigurationError
 
-_DAY_S = 86_400
-_URL = re.compile(r"https?://(?!\S*@)[^\s/?#]+(/\S*)?")
-_ORIGIN = re.compile(r"\*|https?://(?!\S*@)[^\s/?#]+")
-_GRAPH = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})=(?P<path>.+)")
-_OWN_MODEL = "bundle"
-_POSTGRES = re.compile(r"postgres(ql)?://\S+")
-
-
-def _expand(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError as error:  # a user without a home
-        raise ValueError from error
-
-
-def _split(value: Any) -> Any:
-    """`a, b` as well as a list."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _http_url(value: str) -> str:
-    if _URL.fullmatch(value) is None:
-        raise ValueError
-    return value
-
-
-def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(_ORIGIN.fullmatch(value) for value in values):
-        raise ValueError
-    return values
-
-
-def _named(value: Any) -> Any:
-    """A table of names and paths as well as `name=path, name=path`."""
-    return [f"{name}={path}" for name, path in value.items()] if isinstance(value, dict) else _split(value)
-
-
-def _graphs(values: tuple[str, ...]) -> tuple[str, ...]:
-    found = [_GRAPH.fullmatch(value) for value in values]
-    names = [match["name"] for match in found if match is not None]
-    if len(names) < len(values) or len(set(names)) < len(names) or _OWN_MODEL in names:
-        raise ValueError
-    return values
-
-
-def _postgres_url(value: SecretStr) -> SecretStr:
-    if _POSTGRES.fullmatch(value.get_secret_value()) is None:
-        raise ValueError
-    return value
-
-
-Device = Annotated[str, StringConstraints(pattern=devices.DEVICE_PATTERN), Allowed(devices.DEVICE_WORDS)]
-UserPath = Annotated[Path, AfterValidator(_expand), Allowed("a path, from a known home where it starts with ~")]
-HttpUrl = Annotated[str, AfterValidator(_http_url), Allowed("an http or https address without credentials")]
-Origins = Annotated[
-    tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_origins),
-    Allowed("origins such as https://plant.example:8443, between commas, or *"),
-]  # fmt: skip
-Graphs = Annotated[
-    tuple[str, ...], NoDecode, BeforeValidator(_named), AfterValidator(_graphs),
-    Allowed("name=file.onnx, between commas; names of letters, digits and . _ -, each once and none of them bundle"),
-]  # fmt: skip
-PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres_url), Allowed("a postgresql:// address")]
-
-
-def _refuse(message: str, *fields: str) -> NoReturn:
-    """Fail a check between several fields; the loader adds their values and sources."""
-    raise PydanticCustomError("fields_together", "{message}", {"message": message, "fields": fields})
-
-
-class SettingsGroup(BaseModel):
-    """A frozen branch of the settings tree: unknown keys, NaN, infinity and a boolean for a number are errors."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_boolean_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and info.field_name and cls.model_fields[info.field_name].annotation is not bool:
-            raise ValueError
-        return value
-
-
-class ModelSettings(SettingsGroup):
-    """The trained model that answers."""
-
-    bundle: UserPath | None = Field(None, description="Folder of the trained bundle; unset takes the one shipped.")
-    device: Device = Field("auto", description="Where the model runs; auto takes the best device there is.")
-    runtime: Annotated[Literal["auto", "onnxruntime", "openvino", "torch"], BeforeValidator(_lower)] = Field(
-        "auto", description="What the model runs on; auto takes the installed one that is measured to be fastest."
-    )
-    cuda_graphs: bool = Field(default=True, description="With torch on a GPU, replay captured CUDA graphs.")
-    cache_dir: UserPath | None = Field(
-        Path("~/.cache/gnn-service"), description="Folder for what was measured and compiled; null keeps nothing."
-    )
-
-    @model_validator(mode="after")
-    def _device_exists(self) -> Self:
-        if self.device != "auto":
-            self.resolve_device(where="model.device")
-        return self
-
-    def resolve_device(self, *, where: str | None = None) -> tuple[str, devices.Runtime]:
-        """What `device` means here, and the runtime that offers it; see `devices.resolve`."""
-        if self.runtime == "auto":
-            return devices.resolve_any(self.device, where=where)
-        return devices.resolve(self.device, self.runtime, where=where), self.runtime
-
-
-class TrainingSettings(SettingsGroup):
-    """How a model is trained. An explicit device is looked for when training starts and by `config check`."""
-
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Seed of every random draw.")
-    epochs: int = Field(50, ge=1, le=10_000, description="Passes over the training windows, at most.")
-    batch_size: int = Field(64, ge=1, le=4096, description="Windows in a training step.")
-    learning_rate: float = Field(2e-3, gt=0, le=1, description="Peak step of AdamW, dimensionless.")
-    weight_decay: float = Field(0.05, ge=0, le=1, description="Decoupled weight decay of AdamW, dimensionless.")
-    patience: int = Field(15, ge=1, le=10_000, description="Epochs without improvement before training stops.")
-    train_fraction: float = Field(0.7, gt=0, lt=1, description="Share of the groups to train on.")
-    validation_fraction: float = Field(0.15, gt=0, lt=1, description="Share of the groups to stop and calibrate on.")
-    test_fraction: float = Field(0.15, gt=0, lt=1, description="Share of the groups held out for the final score.")
-    folds: int = Field(5, ge=2, le=50, description="Folds of a cross-validation.")
-    device: Device = Field("auto", description="Where training runs; auto takes the best device there is.")
-    runs_dir: UserPath = Field(Path("runs"), description="Folder that run folders are written to.")
-    commissioning_cycles: int = Field(10, ge=1, le=10_000, description="Healthy cycles that make a baseline.")
-
-    @model_validator(mode="after")
-    def _fractions_share_the_whole(self) -> Self:
-        total = self.train_fraction + self.validation_fraction + self.test_fraction
-        if abs(total - 1) > 1e-6:
-            names = ("train_fraction", "validation_fraction", "test_fraction")
-            _refuse(f"must sum to 1, not {total:.6g}; set all three", *names)
-        return self
-
-
-class BreakerSettings(SettingsGroup):
-    """When calls to a failing model are paused, and how they start again."""
-
-    failure_rate: float = Field(0.5, gt=0, le=1, description="Share of failed calls that opens the breaker.")
-    window_s: float = Field(30.0, ge=0.1, le=3600, description="Seconds over which calls are counted.")
-    minimum_calls: int = Field(10, ge=1, le=100_000, description="Calls in the window before the rate counts.")
-    open_s: float = Field(10.0, gt=0, le=3600, description="Seconds that calls are refused before probing.")
-    half_open_probes: int = Field(3, ge=1, le=1000, description="Probes that decide whether the breaker closes.")
-    half_open_concurrent: int = Field(1, ge=1, le=1000, description="Probes in flight at once, at most.")
-
-    @model_validator(mode="after")
-    def _probes_fit(self) -> Self:
-        if self.half_open_concurrent > self.half_open_probes:
-            _refuse("must not have more concurrent probes than probes", "half_open_concurrent", "half_open_probes")
-        return self
-
-
-class InferenceSettings(SettingsGroup):
-    """The engine between many callers and one model."""
-
-    batch_max: int = Field(16, ge=1, le=64, description="Windows in a batch, at most.")
-    batch_wait_ms: float = Field(50.0, ge=0, le=1000, description="Milliseconds a batch is held open, at most.")
-    warmup_iterations: int = Field(10, ge=1, le=1000, description="Runs of each batch size before it is ready.")
-    queue_max: int = Field(256, ge=1, le=65_536, description="Windows that may wait; more are refused at once.")
-    request_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds from arrival to answer, at most.")
-    instances: int = Field(
-        0, ge=0, le=64, description="Model threads side by side; 0: one a core, less one; 4 at most."
-    )
-    threads: int = Field(1, ge=1, le=256, description="Threads inside the model's runtime.")
-    restart_backoff_s: float = Field(0.5, gt=0, le=600, description="Seconds before a dead worker's first restart.")
-    restart_backoff_max_s: float = Field(30.0, gt=0, le=3600, description="Seconds between restarts, at most.")
-    heartbeat_timeout_s: float = Field(10.0, gt=0, le=600, description="Seconds of silence that mean a hung worker.")
-    hung_max: int = Field(4, ge=1, le=64, description="Hung threads after which the process ends for a new one.")
-    drain_timeout_s: float = Field(10.0, ge=0, le=600, description="Seconds for waiting requests on shutdown.")
-    memory_fraction: float = Field(0.8, gt=0, le=1, description="Share of a GPU's memory to use; no effect on a CPU.")
-    tensor_models: Graphs = Field((), description="ONNX graphs to serve as they are through /v2, by name.")
-    shadow_fraction: float = Field(0.1, gt=0, le=1, description="Share of answers that a shadow model computes too.")
-    shadow_queue_max: int = Field(32, ge=1, le=4096, description="Samples that may wait for it; more are dropped.")
-    breaker: BreakerSettings = Field(default_factory=BreakerSettings, description="Pauses calls to a failing model.")
-
-    def graphs(self) -> dict[str, Path]:
-        """The files of `tensor_models` by their names."""
-        pairs = (value.split("=", 1) for value in self.tensor_models)
-        return {name: _expand(Path(path.strip())) for name, path in pairs}
-
-    @model_validator(mode="after")
-    def _times_and_sizes_fit(self) -> Self:
-        if self.batch_wait_ms >= self.request_timeout_s * 1000:
-            _refuse("must wait less for a batch than for the answer", "batch_wait_ms", "request_timeout_s")
-        if self.batch_max > self.queue_max:
-            _refuse("must not batch more than may wait", "batch_max", "queue_max")
-        if self.restart_backoff_s > self.restart_backoff_max_s:
-            _refuse("must not start above its maximum", "restart_backoff_s", "restart_backoff_max_s")
-        return self
-
-
-class DatabaseSettings(SettingsGroup):
-    """Where readings, diagnoses and alarms are kept."""
-
-    url: PostgresUrl | None = Field(None, description="PostgreSQL to use; unset takes the embedded one.")
-    data_dir: UserPath = Field(Path("~/.local/share/gnn-service"), description="Folder of the embedded PostgreSQL.")
-    pool_min: int = Field(2, ge=1, le=1000, description="Connections kept open.")
-    pool_max: int = Field(10, ge=1, le=1000, description="Connections, at most.")
-    acquire_timeout_s: float = Field(5.0, gt=0, le=600, description="Seconds to wait for a free connection.")
-    query_timeout_s: float = Field(30.0, gt=0, le=3600, description="Seconds that a query may take, client side.")
-    statement_timeout_s: float = Field(25.0, gt=0, le=3600, description="Seconds that a query may take, server side.")
-    health_interval_s: float = Field(30.0, gt=0, le=3600, description="Seconds between health checks.")
-    retry_attempts: int = Field(5, ge=1, le=100, description="Attempts of an operation that may be repeated.")
-    retry_backoff_s: float = Field(0.1, gt=0, le=600, description="Seconds before the second attempt; then doubled.")
-    retry_backoff_max_s: float = Field(5.0, gt=0, le=3600, description="Seconds between attempts, at most.")
-
-    @model_validator(mode="after")
-    def _limits_fit(self) -> Self:
-        if self.pool_min > self.pool_max:
-            _refuse("must not keep more connections than the pool may have", "pool_min", "pool_max")
-        if self.statement_timeout_s >= self.query_timeout_s:
-            _refuse("must let the server give up before the client", "statement_timeout_s", "query_timeout_s")
-        if self.retry_backoff_s > self.retry_backoff_max_s:
-            _refuse("must not start above its maximum", "retry_backoff_s", "retry_backoff_max_s")
-        return self
-
-
-class ApiSettings(SettingsGroup):
-    """The HTTP door."""
-
-    host: str = Field("127.0.0.1", min_length=1, max_length=255, description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
-    body_max_bytes: int = Field(8 * 2**20, ge=1024, le=2**30, description="Bytes in a request body, at most.")
-    body_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds for a request's head, then its body.")
-    windows_max: int = Field(256, ge=1, le=65_536, description="Windows in one request, at most.")
-    connections_max: int = Field(1024, ge=1, le=65_536, description="Connections at once; more are refused.")
-    keep_alive_s: int = Field(5, ge=1, le=3600, description="Seconds that an idle connection stays open.")
-    docs_enabled: bool = Field(default=True, description="Serve the interactive API documentation.")
-    hot_lane_enabled: bool = Field(default=True, description="Answer the busiest routes next to the socket.")
-    cors_origins: Origins = Field((), description="Web origins whose pages may call the API.")
-    companion_url: HttpUrl | None = Field(None, description="Address of the demo's control, where one runs.")
-    shutdown_timeout_s: float = Field(15.0, gt=0, le=600, description="Seconds for open requests on shutdown.")
-
-
-class MonitoringSettings(SettingsGroup):
-    """How a machine is watched."""
-
-    window_s: float = Field(60.0, ge=1, le=_DAY_S, description="Seconds of readings that a diagnosis looks at.")
-    interval_s: float = Field(60.0, ge=0.1, le=_DAY_S, description="Seconds between diagnoses of a machine.")
-    stale_after_s: float = Field(300.0, ge=1, le=_DAY_S, description="Seconds without readings until state unknown.")
-
-    @model_validator(mode="after")
-    def _nothing_goes_unseen(self) -> Self:
-        if self.interval_s > self.window_s:
-            _refuse("must look at every reading at least once", "interval_s", "window_s")
-        if self.stale_after_s < self.interval_s:
-            _refuse("must not be stale between two diagnoses", "stale_after_s", "interval_s")
-        return self
-
-
-class ObservabilitySettings(SettingsGroup):
-    """Logs, metrics and traces."""
-
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
-        "info", description="Least severe record that is logged."
-    )
-    log_format: Literal["auto", "json", "console"] = Field(
-        "auto", description="Shape of a log line; auto is console in a terminal, else json."
-    )
-    metrics_enabled: bool = Field(default=True, description="Serve Prometheus metrics at /metrics.")
-    tracing_enabled: bool = Field(default=False, description="Send OpenTelemetry traces to the OTLP endpoint.")
-    otlp_endpoint: HttpUrl | None = Field(None, description="Where traces go: OTLP over HTTP with protobuf.")
-    otlp_timeout_s: float = Field(5.0, gt=0, le=60, description="Seconds for one export of traces.")
-    service_name: str = Field("gnn-service", min_length=1, max_length=255, description="Name in traces and logs.")
-    trace_sample_ratio: float = Field(1.0, ge=0, le=1, description="Share of traces that is kept.")
-
-    @model_validator(mode="after")
-    def _traces_have_somewhere_to_go(self) -> Self:
-        if self.tracing_enabled and self.otlp_endpoint is None:
-            _refuse("must have an endpoint when tracing is on", "otlp_endpoint", "tracing_enabled")
-        return self
+__all__ = [
+    "ApiSettings",
+    "BreakerSettings",
+    "DatabaseSettings",
+    "InferenceSettings",
+    "ModelSettings",
+    "MonitoringSettings",
+    "ObservabilitySettings",
+    "Settings",
+    "TrainingSettings",
+    "load_settings",
+    "load_with_sources",
+]
 
 
 class Settings(BaseSettings):
@@ -378,7 +111,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _shutdown_waits_for_the_engine(self) -> Self:
         if self.api.shutdown_timeout_s < self.inference.drain_timeout_s:
-            _refuse("must give the engine time to drain", "api.shutdown_timeout_s", "inference.drain_timeout_s")
+            refuse("must give the engine time to drain", "api.shutdown_timeout_s", "inference.drain_timeout_s")
         return self
 
 

@@ -9,10 +9,10 @@ from gnn_service.core.config import (
     BreakerSettings,
     InferenceSettings,
     Settings,
-    SettingsGroup,
     load_settings,
 )
 from gnn_service.core.config_sources import allowed, leaves
+from gnn_service.core.config_types import SettingsGroup
 from gnn_service.core.errors import ConfigurationError, DeviceUnavailableError
 
 LEAVES = {".".join(path): field for path, field in leaves(Settings)}
