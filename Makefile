@@ -13,8 +13,10 @@ PIP     := $(BIN)/python -m pip
 BUNDLE  := services/gnn_service/model/shipped
 SAMPLE  := services/gnn_service/demo/data/uci_hydraulic_slice
 TORCH   := 2.13.0
+# A process of tests for each core; one that runs out of tests takes half of what another has left.
+CORES   := --numprocesses auto --dist worksteal
 # What the tests themselves need, onnx and scipy beside; the rest of the group dev checks, and trains.
-FLOOR_TOOLS := hypothesis import-linter interlock-cb pytest pytest-asyncio pytest-timeout
+FLOOR_TOOLS := hypothesis import-linter interlock-cb pytest pytest-asyncio pytest-timeout pytest-xdist
 
 # Settings of the caller's shell that would lead pip or Python out of the environment.
 unexport PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX
@@ -38,7 +40,7 @@ demo: .venv/.runtime ## cycles of a real rig, diagnosed by the service; MACHINE=
 	if [ -t 0 ] && [ -t 1 ]; then set -m; $(BIN)/gnn-service demo "$$@"; else exec $(BIN)/gnn-service demo "$$@"; fi
 
 test: .venv/.dev ## every test (the first time this installs torch, see README)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(CORES) $(ARGS)
 
 # Serving alone, without what a newer dependency brings in or forgives; of Python 3.11, for which all have wheels.
 floor: .venv/.created ## the tests that need no torch, on the oldest versions that the package supports
@@ -48,7 +50,7 @@ floor: .venv/.created ## the tests that need no torch, on the oldest versions th
 	@sed -n '/^# what runs/,/^# extra/p; /^onnx==/p; /^scipy==/p' services/gnn_service/requirements-2025.txt > build/floor/requirements.txt
 	@build/floor/bin/python -m pip install -q --only-binary :all: -r build/floor/requirements.txt $(FLOOR_TOOLS)
 	@build/floor/bin/python -m pip install -q --no-deps --editable .
-	build/floor/bin/python -m pytest -p no:cacheprovider --serving $(ARGS)
+	build/floor/bin/python -m pytest -p no:cacheprovider --serving $(CORES) $(ARGS)
 
 lint: .venv/.dev ## style, format and import rules
 	$(BIN)/ruff check .

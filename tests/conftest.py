@@ -25,8 +25,11 @@ DEMANDED = frozenset(filter(None, os.environ.get("GNN_TEST_REQUIRE", "").replace
 DATA = Path(os.environ.get("GNN_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 # Nothing that the caller has set for a service of their own reaches a test.
-for _name in [name for name in os.environ if name.startswith(("GNN_", "OTEL_")) and name != "GNN_TEST_REQUIRE"]:
+for _name in [name for name in os.environ if re.match("GNN_(?!TEST_)|OTEL_", name)]:
     del os.environ[_name]
+# Tests run in as many processes as there are cores: libraries that compute in parallel get one core in each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # What tests show must not hang on which runtime is the fastest here, nor leave what was measured in a user's home.
 os.environ["GNN_MODEL__RUNTIME"] = "onnxruntime"
 # Nor on how many cores there are: one model thread, where a test does not say otherwise.
@@ -113,6 +116,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         if _lacks_training(item.config, error):
             pytest.skip(f"needs {error.name}")
         raise
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A process of tests for each core that may be used, at most four: each holds torch, a gigabyte."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4)
 
 
 def pytest_configure() -> None:
