@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from gnn_service.core import config_sources
+from gnn_service.core.config_breaker import BreakerSettings
+from gnn_service.core.config_database import DatabaseSettings
 from gnn_service.core.config_groups import (
     ApiSettings,
-    BreakerSettings,
-    DatabaseSettings,
     InferenceSettings,
     ModelSettings,
     MonitoringSettings,

@@ -6,12 +6,12 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from gnn_service.core import devices
+from gnn_service.core.config_breaker import BreakerSettings
 from gnn_service.core.config_types import (
     Device,
     Graphs,
     HttpUrl,
     Origins,
-    PostgresUrl,
     SettingsGroup,
     UserPath,
     expand,
@@ -74,23 +74,6 @@ class TrainingSettings(SettingsGroup):
         return self
 
 
-class BreakerSettings(SettingsGroup):
-    """When calls to a failing model are paused, and how they start again."""
-
-    failure_rate: float = Field(0.5, gt=0, le=1, description="Share of failed calls that opens the breaker.")
-    window_s: float = Field(30.0, ge=0.1, le=3600, description="Seconds over which calls are counted.")
-    minimum_calls: int = Field(10, ge=1, le=100_000, description="Calls in the window before the rate counts.")
-    open_s: float = Field(10.0, gt=0, le=3600, description="Seconds that calls are refused before probing.")
-    half_open_probes: int = Field(3, ge=1, le=1000, description="Probes that decide whether the breaker closes.")
-    half_open_concurrent: int = Field(1, ge=1, le=1000, description="Probes in flight at once, at most.")
-
-    @model_validator(mode="after")
-    def _probes_fit(self) -> Self:
-        if self.half_open_concurrent > self.half_open_probes:
-            refuse("must not have more concurrent probes than probes", "half_open_concurrent", "half_open_probes")
-        return self
-
-
 class InferenceSettings(SettingsGroup):
     """The engine between many callers and one model."""
 
@@ -127,32 +110,6 @@ class InferenceSettings(SettingsGroup):
             refuse("must not batch more than may wait", "batch_max", "queue_max")
         if self.restart_backoff_s > self.restart_backoff_max_s:
             refuse("must not start above its maximum", "restart_backoff_s", "restart_backoff_max_s")
-        return self
-
-
-class DatabaseSettings(SettingsGroup):
-    """Where readings, diagnoses and alarms are kept."""
-
-    url: PostgresUrl | None = Field(None, description="PostgreSQL to use; unset takes the embedded one.")
-    data_dir: UserPath = Field(Path("~/.local/share/gnn-service"), description="Folder of the embedded PostgreSQL.")
-    pool_min: int = Field(2, ge=1, le=1000, description="Connections kept open.")
-    pool_max: int = Field(10, ge=1, le=1000, description="Connections, at most.")
-    acquire_timeout_s: float = Field(5.0, gt=0, le=600, description="Seconds to wait for a free connection.")
-    query_timeout_s: float = Field(30.0, gt=0, le=3600, description="Seconds that a query may take, client side.")
-    statement_timeout_s: float = Field(25.0, gt=0, le=3600, description="Seconds that a query may take, server side.")
-    health_interval_s: float = Field(30.0, gt=0, le=3600, description="Seconds between health checks.")
-    retry_attempts: int = Field(5, ge=1, le=100, description="Attempts of an operation that may be repeated.")
-    retry_backoff_s: float = Field(0.1, gt=0, le=600, description="Seconds before the second attempt; then doubled.")
-    retry_backoff_max_s: float = Field(5.0, gt=0, le=3600, description="Seconds between attempts, at most.")
-
-    @model_validator(mode="after")
-    def _limits_fit(self) -> Self:
-        if self.pool_min > self.pool_max:
-            refuse("must not keep more connections than the pool may have", "pool_min", "pool_max")
-        if self.statement_timeout_s >= self.query_timeout_s:
-            refuse("must let the server give up before the client", "statement_timeout_s", "query_timeout_s")
-        if self.retry_backoff_s > self.retry_backoff_max_s:
-            refuse("must not start above its maximum", "retry_backoff_s", "retry_backoff_max_s")
         return self
 
 

@@ -182,3 +182,49 @@ class DeadlineExceededError(GnnServiceError):
     status = 504
     code = "deadline-exceeded"
     title = "The deadline passed"
+
+
+class DatabaseUnavailableError(UnavailableError):
+    """The database cannot be reached, or it broke off; the work was not done, or nobody knows whether it was."""
+
+    code = "database-unavailable"
+    title = "The database is not available"
+
+
+class PoolTimeoutError(DatabaseUnavailableError):
+    """Every database connection is in use and none came free in time."""
+
+    code = "database-pool-timeout"
+    title = "No database connection came free"
+
+
+class SpoolFullError(UnavailableError):
+    """The database is away and what may wait for it on disk is full; nothing of the request was kept."""
+
+    code = "spool-full"
+    title = "Too much waits for the database"
+
+
+class QueryTimeoutError(DeadlineExceededError):
+    """The database took longer than a query may take."""
+
+    code = "query-timeout"
+    title = "The query took too long"
+
+
+class DatabaseRefusedError(ConfigurationError):
+    """The database does not take this service as it is set up, and no repetition changes that.
+
+    A wrong password, a missing database or right, a server too old, a schema newer than the code.
+    """
+
+    code = "database-refused"
+    title = "The database refuses this service"
+
+
+class ConflictError(GnnServiceError):
+    """What was asked for contradicts what is stored; nothing was changed."""
+
+    status = 409
+    code = "conflict"
+    title = "It contradicts what is stored"

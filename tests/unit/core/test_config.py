@@ -32,7 +32,7 @@ def test_the_defaults_are_those_that_were_promised():
     assert settings.inference.warmup_iterations == 10
     assert (settings.database.pool_min, settings.database.pool_max) == (2, 10)
     assert settings.database.query_timeout_s == 30
-    assert settings.database.health_interval_s == 30
+    assert settings.database.health.interval_s == 30
     assert settings.model.device == "auto"
 
 
@@ -110,7 +110,7 @@ def test_a_wrong_value_names_field_value_source_and_range(group, key, value, wor
         ({"inference": {"restart_backoff_s": 31}}, "inference.restart_backoff_max_s 30.0 (default)"),
         ({"inference": {"breaker": {"half_open_concurrent": 4}}}, "inference.breaker.half_open_probes 3 (default)"),
         ({"database": {"statement_timeout_s": 30}}, "must let the server give up before the client"),
-        ({"database": {"retry_backoff_s": 6}}, "database.retry_backoff_max_s 5.0 (default)"),
+        ({"database": {"retry": {"backoff_s": 6}}}, "database.retry.backoff_max_s 5.0 (default)"),
         ({"api": {"shutdown_timeout_s": 9}}, "inference.drain_timeout_s 10.0 (default)"),
         ({"monitoring": {"interval_s": 61}}, "monitoring.window_s 60.0 (default)"),
         ({"monitoring": {"stale_after_s": 59}}, "monitoring.interval_s 60.0 (default)"),

@@ -53,7 +53,7 @@ def test_every_source_may_set_its_part_of_one_group(working_directory, secrets, 
     assert database.url.get_secret_value() == SECRET
     assert (database.pool_min, database.pool_max) == (4, 20)
     assert (database.query_timeout_s, database.acquire_timeout_s) == (40, 1)
-    assert database.health_interval_s == 30
+    assert database.health.interval_s == 30
 
 
 def test_two_levels_down_sources_still_meet(working_directory, monkeypatch):

@@ -1,0 +1,102 @@
+"""The settings of the database: pool, timeouts, connections, repetition, breaker and health checks."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from gnn_service.core.config_breaker import BreakerSettings
+from gnn_service.core.config_types import PostgresUrl, SettingsGroup, UserPath, refuse
+
+
+class ConnectionSettings(SettingsGroup):
+    """How a single connection to the database is opened, watched and replaced."""
+
+    timeout_s: float = Field(5.0, gt=0, le=600, description="Seconds to open a connection.")
+    release_timeout_s: float = Field(2.0, gt=0, le=60, description="Seconds to clean a connection after its use.")
+    lock_timeout_s: float = Field(5.0, gt=0, le=3600, description="Seconds that a statement waits for a lock.")
+    idle_in_transaction_s: float = Field(
+        60.0, gt=0, le=86_400, description="Seconds that a transaction may do nothing before the server ends it."
+    )
+    idle_s: float = Field(300.0, gt=0, le=86_400, description="Seconds unused after which one above pool_min closes.")
+    lifetime_s: float = Field(
+        1800.0, gt=0, le=604_800, description="Seconds until it is replaced, less up to a tenth at random."
+    )
+    keepalive_s: int = Field(
+        8, ge=3, le=3600, description="Seconds of silence on the network after which it counts as dead."
+    )
+    leak_after_s: float = Field(
+        60.0, gt=0, le=86_400, description="Seconds in one hand after which the holder's stack is logged."
+    )
+
+
+class RetrySettings(SettingsGroup):
+    """How work that may be repeated is repeated: exponential back-off with full jitter, a deadline and a budget."""
+
+    attempts: int = Field(5, ge=1, le=100, description="Attempts in all.")
+    backoff_s: float = Field(0.1, gt=0, le=600, description="Longest pause before the second attempt; then doubled.")
+    backoff_max_s: float = Field(5.0, gt=0, le=3600, description="Seconds between attempts, at most.")
+    budget_ratio: float = Field(0.1, ge=0, le=1, description="Repetitions per call over time, so that none piles up.")
+    budget_burst: int = Field(10, ge=0, le=10_000, description="Repetitions that may be saved up.")
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
+        if self.backoff_s > self.backoff_max_s:
+            refuse("must not start above its maximum", "backoff_s", "backoff_max_s")
+        return self
+
+
+class DatabaseBreakerSettings(BreakerSettings):
+    """When calls to a failing database are paused, and how they start again."""
+
+    minimum_calls: int = Field(5, ge=1, le=100_000, description="Calls in the window before the rate counts.")
+    open_s: float = Field(5.0, gt=0, le=3600, description="Seconds that calls are refused before probing.")
+
+
+class HealthSettings(SettingsGroup):
+    """How the database is watched while nobody may be using it."""
+
+    interval_s: float = Field(30.0, gt=0, le=3600, description="Seconds between checks, and between probes at most.")
+    timeout_s: float = Field(2.0, gt=0, le=60, description="Seconds for one check.")
+    failures_down: int = Field(3, ge=1, le=100, description="Failed checks in a row that mean down.")
+    backoff_s: float = Field(1.0, gt=0, le=600, description="Seconds to the next check after a failed one; doubled.")
+    stuck_after_s: float = Field(
+        10.0, gt=0, le=3600, description="Seconds without a free connection after which the pool is made anew."
+    )
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
+        if self.backoff_s > self.interval_s:
+            refuse("must not start above its maximum", "backoff_s", "interval_s")
+        return self
+
+
+class DatabaseSettings(SettingsGroup):
+    """Where readings, diagnoses and alarms are kept."""
+
+    url: PostgresUrl | None = Field(None, description="PostgreSQL to use; unset takes the embedded one.")
+    data_dir: UserPath = Field(Path("~/.local/share/gnn-service"), description="Folder of the embedded PostgreSQL.")
+    pool_min: int = Field(2, ge=1, le=1000, description="Connections kept open.")
+    pool_max: int = Field(10, ge=1, le=1000, description="Connections, at most.")
+    waiters_max: int = Field(256, ge=1, le=65_536, description="Callers that may wait for one; more are refused.")
+    acquire_timeout_s: float = Field(5.0, gt=0, le=600, description="Seconds to wait for a free connection.")
+    query_timeout_s: float = Field(30.0, gt=0, le=3600, description="Seconds that a query may take, client side.")
+    statement_timeout_s: float = Field(29.0, gt=0, le=3600, description="Seconds that a query may take, server side.")
+    slow_query_s: float = Field(1.0, gt=0, le=3600, description="Seconds after which a query is logged as slow.")
+    shutdown_timeout_s: float = Field(5.0, gt=0, le=60, description="Seconds for open work when the pool closes.")
+    connection: ConnectionSettings = Field(
+        default_factory=ConnectionSettings, description="A single connection's limits."
+    )
+    retry: RetrySettings = Field(default_factory=RetrySettings, description="How work is repeated.")
+    breaker: DatabaseBreakerSettings = Field(
+        default_factory=DatabaseBreakerSettings, description="Pauses calls to a failing database."
+    )
+    health: HealthSettings = Field(default_factory=HealthSettings, description="How the database is watched.")
+
+    @model_validator(mode="after")
+    def _limits_fit(self) -> Self:
+        if self.pool_min > self.pool_max:
+            refuse("must not keep more connections than the pool may have", "pool_min", "pool_max")
+        if self.statement_timeout_s >= self.query_timeout_s:
+            refuse("must let the server give up before the client", "statement_timeout_s", "query_timeout_s")
+        return self
