@@ -127,22 +127,24 @@ class Engine:
         await self._now.start()
 
     async def stop(self) -> None:
-        """Admit nobody, let those inside finish for ``drain_timeout_s`` seconds, refuse the rest, end the threads."""
+        """Admit nobody, let those inside finish for ``drain_timeout_s`` seconds, refuse the rest, end the threads.
+
+        What is still loading, another model or a shadow, is given up: whoever waits for it gets EngineStoppedError. A
+        thread that has not left a few seconds later is left behind, and logged; it ends with the process.
+        """
         self._stopping = True
         limit_s = self._settings.drain_timeout_s
         self._released.set()  # an old model that is held is waited for no longer than the others
         generations = [one for one in (self._now, self._going, self._coming) if one is not None]
+        for generation in generations:
+            generation.close_door()  # all in this instant: none takes another one's place any more
+        others = [asyncio.create_task(self._stop_shadow())]
+        if self._retiring is not None:
+            others.append(self._retiring)
         try:
             await asyncio.gather(*(generation.stop(limit_s) for generation in generations))
         finally:
-            if self._shadow_coming is not None:
-                await self._shadow_coming.stop()
-            async with self._shadow_change:
-                if self._shadow is not None:
-                    await self._shadow.stop()
-                    self._shadow = None
-            if self._retiring is not None:
-                await asyncio.wait({self._retiring})
+            await asyncio.wait(others)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -355,6 +357,14 @@ class Engine:
     def _answered(self, answered: Sequence[tuple[Request, Output]]) -> None:
         if self._shadow is not None:
             self._shadow.offer(answered)
+
+    async def _stop_shadow(self) -> None:
+        if self._shadow_coming is not None:
+            await self._shadow_coming.stop()
+        async with self._shadow_change:
+            if self._shadow is not None:
+                await self._shadow.stop()
+                self._shadow = None
 
     async def _retire(self, old: Generation) -> None:
         """Let an old model finish what it has, and end it."""

@@ -75,6 +75,7 @@ class Supervisor:
         self.worker: ModelWorker | None = None
         self.last_error: str | None = None
         self.retry_s = 1.0
+        self._starting: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._leaving: list[ModelWorker] = []
         self._strikes = 0
@@ -90,20 +91,17 @@ class Supervisor:
 
         Raises:
             GnnServiceError: it cannot be brought up.
-            EngineStoppedError: started or stopped before.
+            EngineStoppedError: started or stopped before, or stopped meanwhile.
         """
         if self._state is not WorkerState.NEW:
             raise EngineStoppedError("an engine starts once; build a new one")
         self._become(WorkerState.STARTING)
-        try:
-            self.worker = await self._bring_up()
-        except BaseException as error:
-            self.last_error = describe(error)
-            self._become(WorkerState.STOPPED)
-            raise
-        # The task outlives whoever starts the engine, and must not carry on that caller's trace.
-        self._task = asyncio.create_task(self._keep(self.worker), name="gnn-engine", context=contextvars.Context())
-        self._task.add_done_callback(self._ended)
+        self._starting = asyncio.create_task(self._begin(), name="gnn-engine-start")
+        [error] = await asyncio.gather(self._starting, return_exceptions=True)
+        if isinstance(error, asyncio.CancelledError):  # by `stop`: a caller who gives up is cancelled above
+            raise EngineStoppedError("the engine was stopped while it started")
+        if error is not None:
+            raise error
 
     def close_door(self) -> None:
         """Bring up no worker from now on."""
@@ -111,10 +109,15 @@ class Supervisor:
             self._become(WorkerState.STOPPING)
 
     async def stop(self) -> None:
-        """End the task and the threads; a thread that hangs is left behind after a few seconds, and logged."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        """End the tasks and the threads, one that is still loading too.
+
+        A thread that has not left after a few seconds is left behind, and logged.
+        """
+        tasks = [task for task in (self._starting, self._task) if task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         if self.worker is not None:
             self.worker.retire()  # not given up yet: it leaves when its present job has ended
             self._leaving.append(self.worker)
@@ -123,8 +126,20 @@ class Supervisor:
         await self._shared.left_behind.join(list(leaving))
         self._become(WorkerState.STOPPED)
 
-    async def _keep(self, worker: ModelWorker) -> None:
-        while True:
+    async def _begin(self) -> None:
+        try:
+            self.worker = await self._bring_up()
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self.last_error = describe(error)
+            self._become(WorkerState.STOPPED)
+            raise
+        # The task outlives whoever starts the engine, and must not carry on that caller's trace.
+        self._task = asyncio.create_task(self._keep(self.worker), name="gnn-engine", context=contextvars.Context())
+        self._task.add_done_callback(self._ended)
+
+    async def _keep(self, worker: ModelWorker | None) -> None:
+        while worker is not None:
             try:
                 await self._serve(worker)
             except WorkerLostError as error:
@@ -150,11 +165,14 @@ class Supervisor:
             self._become(WorkerState.RESTARTING)
         self._on_loss(reason, self.retry_s)
 
-    async def _restart(self) -> ModelWorker:
+    async def _restart(self) -> ModelWorker | None:
+        """The next worker; None when the door has closed, and no other one is wanted."""
         while True:
             pause_s = self._pause_s()
             self._strikes += 1
             await self._clock.sleep(pause_s)
+            if self._state is WorkerState.STOPPING:
+                return None
             self._leaving = [worker for worker in self._leaving if not worker.exited]
             if reason := self._shared.left_behind.report():
                 self.last_error = reason
@@ -187,9 +205,11 @@ class Supervisor:
             self._shared.counters.hung += 1
             limit_s = self._shared.start_timeout_s
             raise EngineFailedError(f"the model was not ready within {limit_s:g} s") from None
-        except BaseException:
+        except BaseException as error:
             worker.retire()
-            await self._shared.left_behind.join([worker])
+            self._leaving.append(worker)
+            if isinstance(error, GnnServiceError):  # cancelled: who cancels waits for the thread
+                await self._shared.left_behind.join([worker])
             raise
         self._ready_at = self._clock.monotonic()
         self._become(WorkerState.READY)

@@ -276,7 +276,8 @@ async def test_an_engine_that_is_not_started_refuses():
         await subject.start()
 
 
-async def test_an_engine_that_is_stopped_while_it_starts_does_not_start():
+async def test_an_engine_that_is_stopped_while_it_starts_does_not_start(monkeypatch):
+    monkeypatch.setattr("gnn_service.inference.left_behind.JOIN_S", 0.05)
     factory = Factory(prepare=lambda runtime: runtime.gate.clear())
     subject = engine(factory)
     starting = asyncio.create_task(subject.start())
@@ -284,10 +285,10 @@ async def test_an_engine_that_is_stopped_while_it_starts_does_not_start():
     with pytest.raises(EngineStoppedError, match="warming up"):
         await subject.infer(item(1))
     await subject.stop()
-    factory.now.gate.set()
     with pytest.raises(EngineStoppedError, match="while it started"):
         await starting
-    assert model_threads() == []
+    factory.now.gate.set()
+    await until(lambda: model_threads() == [])
 
 
 async def test_the_canary_goes_through_the_whole_path():

@@ -193,3 +193,26 @@ async def test_what_is_inside_several_is_finished_before_a_stop():
     assert [score(await future) for future in futures] == [value + 1 for value in range(1, 40)]
     await stopping
     assert model_threads() == []
+
+
+async def test_a_stop_brings_no_lost_one_back_while_another_finishes():
+    factory, clock = Factory(), SteppingClock()
+    subject = engine(factory, instances=2, clock=clock)
+    await subject.start()
+    clock.let_go.clear()
+    hold(factory)
+    doomed, other = subject.submit(item(DEADLY)), subject.submit(item(2))
+    await both_busy(factory)
+    lost, working = sorted(factory.built, key=lambda runtime: DEADLY not in runtime.batches[-1])
+    lost.gate.set()
+    with pytest.raises(EngineFailedError):
+        await doomed
+    stopping = asyncio.create_task(subject.stop())
+    await until(lambda: subject.health().worker == "stopping")
+    clock.let_go.set()
+    await asyncio.sleep(0.05)
+    assert (factory.calls, subject.stats().restarts) == (2, 0)
+    working.gate.set()
+    assert score(await other) == 3
+    await stopping
+    assert model_threads() == []

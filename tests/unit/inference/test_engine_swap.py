@@ -204,22 +204,38 @@ async def test_a_swap_brings_back_an_engine_whose_model_cannot_be_restarted():
     assert model_threads() == []
 
 
-async def test_an_engine_that_is_stopped_during_a_swap_stops_all_of_it():
-    old = Factory()
+async def test_a_stop_ends_a_swap_that_is_loading(monkeypatch):
+    monkeypatch.setattr("gnn_service.inference.left_behind.JOIN_S", 0.05)
     gate = ShiftedFactory(prepare=lambda runtime: runtime.gate.clear())
-    subject = engine(old, drain_timeout_s=0.1)
+    subject = engine(Factory(), instances=2)
     await subject.start()
     swapping = asyncio.create_task(subject.swap(shifted(gate)))
-    await until(lambda: bool(gate.built))
+    await until(lambda: len(gate.built) == 2)
+    async with asyncio.timeout(4):
+        await subject.stop()
+        with pytest.raises(EngineStoppedError, match="while it started"):
+            await swapping  # it may take 120 s to load
+    with pytest.raises(EngineStoppedError):
+        await subject.swap(shifted())
+    for runtime in gate.built:
+        runtime.gate.set()
+    await until(lambda: model_threads() == [])
+    assert all(runtime.closed for runtime in gate.built)
+
+
+async def test_a_swap_that_has_loaded_in_the_instant_of_a_stop_changes_nothing():
+    new = ShiftedFactory()
+    subject = engine(Factory(), version="1")
+    await subject.start()
+    swapping = asyncio.create_task(subject.swap(shifted(new)))
+    await until(lambda: subject._coming is not None and subject._coming.state == "ready")
     stopping = asyncio.create_task(subject.stop())
-    await asyncio.sleep(0.01)
-    gate.now.gate.set()
     with pytest.raises(EngineStoppedError):
         await swapping
     await stopping
+    assert (subject.spec.version, subject.stats().failed_swaps) == ("1", 1)
+    assert new.now.closed
     assert model_threads() == []
-    with pytest.raises(EngineStoppedError):
-        await subject.swap(shifted())
 
 
 async def test_an_engine_that_is_stopped_while_the_old_model_drains_stops_both():
