@@ -7,10 +7,10 @@ import pytest
 
 
 def versions(lines, operator):
-    """{name: (version, marker)}; bounds of any other form fail."""
+    """{name: (version, marker)}; bounds of any other form fail. An upper bound may stand beside a lower one."""
     found = {}
     for line in lines:
-        parts = re.fullmatch(rf"([a-z0-9-]+){operator}([0-9.]+)(?:; *(.+))?", line)
+        parts = re.fullmatch(rf"([a-z0-9-]+){operator}([0-9.]+)(?:,<[0-9.]+)?(?:; *(.+))?", line)
         assert parts, f"not of the form name{operator}version: {line}"
         version = re.sub(r"(\.0)+$", "", parts[2])  # 2.9 is 2.9.0
         assert parts[1] not in found

@@ -1,0 +1,1 @@
+"""The store: PostgreSQL through one pool, embedded by default; the only room that speaks SQL."""
