@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from gnn_service import __version__
 from gnn_service.api import openapi, problems
 from gnn_service.api.deps import DiagnoserFactory, State
+from gnn_service.api.door import Door
 from gnn_service.api.hot import HotLane, HotRoute
 from gnn_service.api.hot_diagnose import HotDiagnose
 from gnn_service.api.middleware import REQUEST_ID, GuardCrash, LimitBody, LimitConnections, Observe
@@ -60,7 +61,7 @@ def create_app(settings: Settings, *, diagnoser_factory: DiagnoserFactory | None
         openapi_url="/openapi.json" if settings.api.docs_enabled else None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours cover it, in every FastAPI version
     )
-    for router in (diagnose.router, about.router, health.router, oip.router):
+    for router in (diagnose.bounded, diagnose.router, about.router, health.router, oip.router):
         app.include_router(router)
     if settings.observability.metrics_enabled:
         app.include_router(health.scraping)
@@ -79,7 +80,7 @@ def hot_lane(settings: Settings, state: State) -> HotLane | None:
     if not settings.api.hot_lane_enabled or settings.observability.tracing_enabled:
         return None
     metrics = state["metrics"]
-    diagnose_hot = HotDiagnose(state["diagnoser"], metrics, settings.inference.request_timeout_s)
+    diagnose_hot = HotDiagnose(state["diagnoser"], metrics, state["door"], settings.inference.request_timeout_s)
     return HotLane(
         {"/v1/diagnose": HotRoute("/v1/diagnose", diagnose_hot, metrics), **hot_routes(state["tensors"], metrics)},
         body_max_bytes=settings.api.body_max_bytes,
@@ -114,7 +115,12 @@ def _lifespan(settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFac
             tensors.rehearse()  # here, as its parser belongs to the loop's thread
             _log.info("ready", version=__version__, bundle=diagnoser.bundle.version)
             yield State(
-                settings=settings, diagnoser=diagnoser, tensors=tensors, metrics=metrics, started=time.monotonic()
+                settings=settings,
+                diagnoser=diagnoser,
+                tensors=tensors,
+                metrics=metrics,
+                door=Door(settings.inference.queue_max + settings.inference.batch_max),
+                started=time.monotonic(),
             )
             _log.info("stopping")
 

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from typing import Annotated, Any, Protocol, TypedDict, TypeVar
 
 import orjson
@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from gnn_service.api.door import Door
 from gnn_service.api.oip.service import TensorService
 from gnn_service.core.config import Settings
 from gnn_service.core.errors import DeadlineExceededError, InvalidMachineError, MalformedBodyError, UnknownMachineError
@@ -81,6 +82,7 @@ class State(TypedDict):
     diagnoser: Diagnosing
     tensors: TensorService
     metrics: Metrics
+    door: Door
     started: float
 
 
@@ -139,24 +141,34 @@ def find_machine(diagnoser: Diagnosing, given: str | Machine) -> Machine:
     return known[given]
 
 
-async def answer_of(request: Request, work: Coroutine[Any, Any, Answer], timeout_s: float) -> Answer:
+async def answer_of(
+    request: Request, work: Coroutine[Any, Any, Answer], timeout_s: float, *, since: float | None = None
+) -> Answer:
     """The answer of ``work``. It is cancelled when the caller leaves, and when the time has passed.
+
+    The time runs from ``since``, an instant of the event loop's clock; None is now.
 
     Raises ClientDisconnect or DeadlineExceededError then.
     """
+    passed_s = 0.0 if since is None else asyncio.get_running_loop().time() - since
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(request))
     try:
-        await asyncio.wait({task, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, gone}, timeout=timeout_s - passed_s, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         if gone.done():
             raise ClientDisconnect
-        raise DeadlineExceededError(f"there was no answer within {timeout_s:g} s; ask for less at once, or later")
+        raise too_late(timeout_s)
     finally:
         for pending in (task, gone):
             pending.cancel()
         await asyncio.gather(task, gone, return_exceptions=True)
+
+
+def too_late(timeout_s: float) -> DeadlineExceededError:
+    """What a caller is told whose time has passed."""
+    return DeadlineExceededError(f"there was no answer within {timeout_s:g} s; ask for less at once, or later")
 
 
 async def _disconnect(request: Request) -> None:
@@ -175,10 +187,17 @@ class JsonRoute(APIRoute):
 
         async def read_and_handle(request: Request) -> Response:
             parsed = _JsonRequest(request.scope, request.receive)
-            await parsed.parse()
-            return await handle(parsed)
+            await parsed.body()
+            parsed.state.arrived = asyncio.get_running_loop().time()
+            with self.admit(parsed):
+                await parsed.parse()
+                return await handle(parsed)
 
         return read_and_handle
+
+    def admit(self, request: Request) -> AbstractContextManager[None]:
+        """Lasts from a whole body to its answer; what it raises is answered instead, and the body is not read."""
+        return nullcontext()
 
 
 class _JsonRequest(Request):

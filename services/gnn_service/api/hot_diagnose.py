@@ -5,26 +5,28 @@ import asyncio
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
-from gnn_service.api.deps import Diagnosing, check_json_headers, parse_json
+from gnn_service.api.deps import Diagnosing, check_json_headers, parse_json, too_late
+from gnn_service.api.door import Door
 from gnn_service.api.hot import Answer, Cancel, Done, HotRequest
 from gnn_service.api.routes.diagnose import GRACE_S, diagnose_window
 from gnn_service.api.schemas.diagnose import DiagnoseBody
-from gnn_service.core.errors import DeadlineExceededError
 from gnn_service.observability.metrics import Metrics
 
 
 class HotDiagnose:
     """The handler of one application; each request is a task, as most of its work is done on other threads."""
 
-    def __init__(self, diagnoser: Diagnosing, metrics: Metrics, timeout_s: float) -> None:
+    def __init__(self, diagnoser: Diagnosing, metrics: Metrics, door: Door, timeout_s: float) -> None:
         self._diagnoser = diagnoser
         self._diagnoses = metrics.diagnoses
+        self._door = door
         self._timeout_s = timeout_s
         self._tasks: set[asyncio.Task[Answer]] = set()
 
     def __call__(self, request: HotRequest, done: Done) -> Cancel:
         """Begin; see `hot.Handler`."""
-        task = asyncio.get_running_loop().create_task(self._answer(request))
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._answer(request, loop.time()))
         self._tasks.add(task)  # the loop itself holds tasks weakly
 
         def finish(ended: asyncio.Task[Answer]) -> None:
@@ -37,16 +39,15 @@ class HotDiagnose:
         task.add_done_callback(finish)
         return task.cancel
 
-    async def _answer(self, request: HotRequest) -> Answer:
+    async def _answer(self, request: HotRequest, arrived: float) -> Answer:
         limit_s = self._timeout_s + GRACE_S
-        try:
-            async with asyncio.timeout(limit_s):
-                body = await asyncio.to_thread(read_body, request)
-                diagnosis = await diagnose_window(self._diagnoser, body, self._timeout_s)
-        except TimeoutError:
-            raise DeadlineExceededError(
-                f"there was no answer within {limit_s:g} s; ask for less at once, or later"
-            ) from None
+        with self._door.place():
+            try:
+                async with asyncio.timeout_at(arrived + limit_s):
+                    body = await asyncio.to_thread(read_body, request)
+                    diagnosis = await diagnose_window(self._diagnoser, body, self._timeout_s, arrived)
+            except TimeoutError:
+                raise too_late(limit_s) from None
         self._diagnoses.labels(diagnosis.state).inc()
         return Answer(diagnosis.model_dump_json().encode())
 

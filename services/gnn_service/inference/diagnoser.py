@@ -167,14 +167,19 @@ class Diagnoser:
     ) -> Diagnosis:
         """Diagnose one window, with the machine's own baseline where there is one.
 
+        ``timeout_s`` counts from now, encoding included; None is the engine's own, from its door.
+
         A window that is too short is answered `unknown` with the reason. Raises InvalidInputError on readings or a
         baseline that do not belong to the machine, and what `Engine.infer` raises.
         """
+        clock = asyncio.get_running_loop().time
+        began = clock()
         with self.hold() as held:
             prepared = await asyncio.to_thread(held.prepare, machine, window, baseline)
             outputs = {}
             if prepared.item is not None:
-                outputs = await held.infer(prepared, timeout_s=timeout_s, priority=priority)
+                left_s = None if timeout_s is None else timeout_s - (clock() - began)
+                outputs = await held.infer(prepared, timeout_s=left_s, priority=priority)
             return held.conclude(prepared, outputs)
 
     async def commission(self, machine: Machine, windows: Sequence[Window]) -> Baseline:

@@ -55,6 +55,7 @@ class DiagnoserDouble:
         self.bundle = BundleDouble()
         self.runtime_choice = Choice("onnxruntime", "asked for")
         self.asked: list[tuple[Machine, Window, Baseline | None]] = []
+        self.limits_s: list[float | None] = []
         self.error: Exception | None = None
         self.gate: asyncio.Event | None = None
         self.cancelled = 0
@@ -69,6 +70,7 @@ class DiagnoserDouble:
         if baseline is not None:
             baseline.check(machine)
         self.asked.append((machine, window, baseline))
+        self.limits_s.append(timeout_s)
         await self._answer()
         return Diagnosis(
             machine=machine.id,
@@ -174,15 +176,15 @@ Served = Callable[..., AbstractAsyncContextManager[str]]
 
 @pytest.fixture
 def served(diagnoser: Any) -> Served:
-    """``async with served(api={...}) as url``: the application on a free port."""
+    """``async with served(keep_alive_s=1) as url``: the application on a free port; ``inference`` is a group apart."""
 
     @asynccontextmanager
     async def opened(_: Settings) -> AsyncIterator[Any]:
         yield diagnoser
 
     @asynccontextmanager
-    async def serve(**api: Any) -> AsyncIterator[str]:
-        settings = load_settings(api={"port": 0, **api})
+    async def serve(inference: Mapping[str, Any] | None = None, **api: Any) -> AsyncIterator[str]:
+        settings = load_settings(api={"port": 0, **api}, inference=dict(inference or {}))
         async with running_service(settings, create_app(settings, diagnoser_factory=opened)) as url:
             yield url
 

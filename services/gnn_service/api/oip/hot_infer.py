@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
+from gnn_service.api.deps import too_late
 from gnn_service.api.hot import Answer, Cancel, Done, HotRequest, HotRoute
 from gnn_service.api.oip.codec import parse
 from gnn_service.api.oip.service import LARGE_BYTES, Served, TensorService, answer, header_length
 from gnn_service.api.oip.tensors import InferRequest
 from gnn_service.api.routes.diagnose import GRACE_S
-from gnn_service.core.errors import DeadlineExceededError
 from gnn_service.observability.metrics import Metrics
 
 INFER: Final = "/v2/models/{name}/infer"
@@ -49,9 +49,7 @@ class HotInfer:
             async with asyncio.timeout(limit_s):
                 return await self._service.infer(self._name, self._version, request.body, request.headers)
         except TimeoutError:
-            raise DeadlineExceededError(
-                f"there was no answer within {limit_s:g} s; ask for less at once, or later"
-            ) from None
+            raise too_late(limit_s) from None
 
 
 def hot_routes(service: TensorService, metrics: Metrics) -> dict[str, HotRoute]:

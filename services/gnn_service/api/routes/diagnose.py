@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 from fastapi import APIRouter, Request, Response
 
@@ -13,12 +14,14 @@ from gnn_service.api.deps import (
     SettingsDep,
     answer_of,
     find_machine,
+    too_late,
 )
+from gnn_service.api.door import Door
 from gnn_service.api.openapi import problem_responses
 from gnn_service.api.schemas.diagnose import CommissionBody, Commissioning, DiagnoseBody
 from gnn_service.api.schemas.window import WindowBody
 from gnn_service.api.windows import check_units, to_window
-from gnn_service.core.errors import InvalidInputError
+from gnn_service.core.errors import DeadlineExceededError, InvalidInputError
 from gnn_service.domain.diagnosis import Diagnosis
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.window import Window
@@ -31,7 +34,19 @@ GRACE_S = 1.0
 """Seconds beyond the engine's deadline for all that is around the engine."""
 
 
-@router.post("/diagnose", response_model=Diagnosis, responses=_PROBLEMS)
+class BoundedRoute(JsonRoute):
+    """A route of which the application's door lets only so many requests in."""
+
+    def admit(self, request: Request) -> AbstractContextManager[None]:
+        """A place behind the door."""
+        door: Door = request.state.door
+        return door.place()
+
+
+bounded = APIRouter(prefix="/v1", tags=["diagnosis"], route_class=BoundedRoute)
+
+
+@bounded.post("/diagnose", response_model=Diagnosis, responses=_PROBLEMS)
 async def diagnose(
     body: DiagnoseBody,
     request: Request,
@@ -43,12 +58,11 @@ async def diagnose(
 
     Nothing is stored. A window that is too short or too sparse is answered with the state `unknown` and the reason.
     """
-    timeout_s = settings.inference.request_timeout_s
-
+    timeout_s, arrived = settings.inference.request_timeout_s, request.state.arrived
     with tracing.span(tracing.SpanName.DIAGNOSE, attributes={"gnn.machine": _id_of(body.machine)}) as span:
         # the engine keeps the deadline; this one is behind it, for all that is around the engine
-        work = diagnose_window(diagnoser, body, timeout_s)
-        diagnosis = await answer_of(request, work, timeout_s + GRACE_S)
+        work = diagnose_window(diagnoser, body, timeout_s, arrived)
+        diagnosis = await answer_of(request, work, timeout_s + GRACE_S, since=arrived)
         span.set_attribute("gnn.state", diagnosis.state)
     metrics.diagnoses.labels(diagnosis.state).inc()
     return Response(diagnosis.model_dump_json(), media_type="application/json")
@@ -83,10 +97,19 @@ async def commission(
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-async def diagnose_window(diagnoser: Diagnosing, body: DiagnoseBody, timeout_s: float) -> Diagnosis:
-    """The diagnosis that a body asks for; raises what makes it impossible."""
+async def diagnose_window(diagnoser: Diagnosing, body: DiagnoseBody, timeout_s: float, arrived: float) -> Diagnosis:
+    """The diagnosis that a body asks for; raises what makes it impossible.
+
+    ``timeout_s`` is counted from ``arrived``, an instant of the event loop's clock.
+    """
     machine, (window,) = await asyncio.to_thread(_read, diagnoser, body.machine, {"window": body.window})
-    return await diagnoser.diagnose(machine, window, body.baseline, timeout_s=timeout_s)
+    left_s = arrived + timeout_s - asyncio.get_running_loop().time()
+    if left_s <= 0:
+        raise too_late(timeout_s)
+    try:
+        return await diagnoser.diagnose(machine, window, body.baseline, timeout_s=left_s)
+    except DeadlineExceededError as error:
+        raise too_late(timeout_s) from error  # in the caller's seconds, not in those that were left
 
 
 def _id_of(given: str | Machine) -> str:
