@@ -232,6 +232,15 @@ class Engine:
                 than two are in memory.
             EngineStoppedError: the engine is not started, or is stopping.
         """
+        await self._exchange(spec, back=False)
+
+    async def roll_back(self) -> None:
+        """Swap to the model before the present one; a second time comes back to it. Raises as `swap`."""
+        if self._previous is None:
+            raise SwapRefusedError("there is no previous model to go back to")
+        await self._exchange(self._previous, back=True)
+
+    async def _exchange(self, spec: ModelSpec, *, back: bool) -> None:
         if self._coming is not None or self._going is not None:
             raise SwapRefusedError("another model is being exchanged; try again when that is done", retry_after_s=1.0)
         if self._stopping or self._now.state in {WorkerState.NEW, WorkerState.STARTING, WorkerState.STOPPED}:
@@ -250,16 +259,10 @@ class Engine:
         self._going, self._now = self._now, coming
         self._previous = self._going.spec
         self._counters.swaps += 1
+        self._counters.roll_backs += back
         # It outlives a caller who gives up, and must not carry on that caller's trace.
         self._retiring = asyncio.create_task(self._retire(self._going), context=contextvars.Context())
         await asyncio.shield(self._retiring)
-
-    async def roll_back(self) -> None:
-        """Swap to the model before the present one; a second time comes back to it. Raises as `swap`."""
-        if self._previous is None:
-            raise SwapRefusedError("there is no previous model to go back to")
-        await self.swap(self._previous)
-        self._counters.roll_backs += 1
 
     async def set_shadow(
         self, spec: ModelSpec | None, *, translate: Translate | None = None, disagree: Disagree | None = None

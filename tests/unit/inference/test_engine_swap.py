@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from gnn_service.core.errors import BundleError, EngineFailedError, EngineStoppedError, SwapRefusedError
+from gnn_service.inference.generation import Generation
 from gnn_service.inference.spec import ModelSpec
+from gnn_service.inference.stats import WorkerState
 from tests.support.inference import (
     CANARY,
     CANARY_ANSWER,
@@ -101,6 +103,20 @@ async def test_rolling_back_is_the_same_move_and_goes_both_ways():
         stats = subject.stats()
         assert (stats.swaps, stats.roll_backs, stats.failed_swaps) == (3, 2, 0)
         assert factory.calls == 2, "loaded anew"
+
+
+async def test_a_roll_back_counts_when_the_model_is_exchanged_even_if_its_caller_gives_up_then():
+    async with engine(Factory(), version="1") as subject:
+        await subject.swap(shifted())
+        with subject.lease():
+            going_back = asyncio.create_task(subject.roll_back())
+            await until(lambda: subject.spec.version == "1")
+            assert (subject.stats().swaps, subject.stats().roll_backs) == (2, 1)
+            going_back.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await going_back
+        await until(lambda: not subject.health().swapping)
+        assert (subject.stats().swaps, subject.stats().roll_backs) == (2, 1)
 
 
 async def test_a_third_model_is_refused_while_two_are_in_memory():
@@ -223,17 +239,33 @@ async def test_a_stop_ends_a_swap_that_is_loading(monkeypatch):
     assert all(runtime.closed for runtime in gate.built)
 
 
-async def test_a_swap_that_has_loaded_in_the_instant_of_a_stop_changes_nothing():
-    new = ShiftedFactory()
-    subject = engine(Factory(), version="1")
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_stop_in_the_instant_when_a_swap_has_loaded_ends_both_models(monkeypatch, turns):
+    look_around, ready = Generation.look_around, asyncio.Event()
+
+    def seen(generation):
+        look_around(generation)
+        if generation is subject._coming and generation.state is WorkerState.READY:
+            ready.set()
+
+    monkeypatch.setattr(Generation, "look_around", seen)
+    old, new = Factory(), ShiftedFactory()
+    subject = engine(old, version="1")
     await subject.start()
     swapping = asyncio.create_task(subject.swap(shifted(new)))
-    await until(lambda: subject._coming is not None and subject._coming.state == "ready")
-    stopping = asyncio.create_task(subject.stop())
-    with pytest.raises(EngineStoppedError):
-        await swapping
-    await stopping
-    assert (subject.spec.version, subject.stats().failed_swaps) == ("1", 1)
+    await ready.wait()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(4):
+        await subject.stop()
+        [refused] = await asyncio.gather(swapping, return_exceptions=True)
+    stats = subject.stats()
+    if refused is None:
+        assert (subject.spec.version, stats.swaps, stats.failed_swaps) == ("2", 1, 0)
+    else:
+        assert isinstance(refused, EngineStoppedError)
+        assert (subject.spec.version, stats.swaps, stats.failed_swaps) == ("1", 0, 1)
+    assert old.now.closed
     assert new.now.closed
     assert model_threads() == []
 
