@@ -97,8 +97,16 @@ def test_ten_times_real_time_takes_a_tenth_of_the_time(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 600
 
 
-def test_ctrl_c_is_a_normal_end_and_leaves_whole_lines(capsys):
-    stream(tiny_system(), Key(0, 0), RunPlan(60.0, state="work"), Live(), Clock(interrupt_after_s=3.0))
+@pytest.fixture
+def ctrl_c_is_heard():
+    """A shell's background jobs are started deaf to it, and Python then stays so."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_is_a_normal_end_and_leaves_whole_lines(ctrl_c_is_heard, capsys):
+    stream(tiny_system(), Key(0, 0), RunPlan(60.0, state="work"), Live(seconds=60.0), Clock(interrupt_after_s=3.0))
     shown = capsys.readouterr()
     assert shown.err == ""
     assert [json.loads(line)["time_s"] for line in shown.out.splitlines()][:2] == [0.0, 0.1]
