@@ -1,12 +1,12 @@
 """Many concurrent callers, one model at a time: what serves it, what takes its place, and what looks on.
 
 `Engine` is the one door. Behind it stands a `Generation`, the model that answers; during a swap a second one, loading
-or finishing what it has; and at most one `Shadow`.
+or finishing what it has; and place for one `Shadow`.
 """
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +18,7 @@ from gnn_service.inference.batcher import Priority, Request
 from gnn_service.inference.generation import Generation
 from gnn_service.inference.left_behind import LeftBehind
 from gnn_service.inference.runtimes.base import Item, Output
-from gnn_service.inference.shadow import Disagree, Shadow, Translate
+from gnn_service.inference.shadow import Disagree, ShadowPlace, Translate
 from gnn_service.inference.spec import ModelSpec
 from gnn_service.inference.stats import Counters, EngineHealth, EngineStats, Readiness, WorkerState
 from gnn_service.inference.supervision import Shared
@@ -106,15 +106,13 @@ class Engine:
         self._counters = Counters()
         self._left_behind = LeftBehind(settings.hung_max)
         self._shared = Shared(settings, self._clock, self._counters, self._left_behind, start_timeout_s)
-        self._now = Generation(spec, self._shared, self._answered)
+        self._shadow = ShadowPlace(self._shared)
+        self._now = Generation(spec, self._shared, self._shadow.offer)
         self._coming: Generation | None = None
         self._going: Generation | None = None
         self._retiring: asyncio.Task[None] | None = None
         self._released = asyncio.Event()
         self._previous: ModelSpec | None = None
-        self._shadow: Shadow | None = None
-        self._shadow_coming: Shadow | None = None
-        self._shadow_change = asyncio.Lock()
         self._stopping = False
 
     async def start(self) -> None:
@@ -138,7 +136,7 @@ class Engine:
         generations = [one for one in (self._now, self._going, self._coming) if one is not None]
         for generation in generations:
             generation.close_door()  # all in this instant: none takes another one's place any more
-        others = [asyncio.create_task(self._stop_shadow())]
+        others = [asyncio.create_task(self._shadow.stop())]
         if self._retiring is not None:
             others.append(self._retiring)
         try:
@@ -245,7 +243,7 @@ class Engine:
             raise SwapRefusedError("another model is being exchanged; try again when that is done", retry_after_s=1.0)
         if self._stopping or self._now.state in {WorkerState.NEW, WorkerState.STARTING, WorkerState.STOPPED}:
             raise EngineStoppedError("the engine is not running; start it before another model", retry_after_s=1.0)
-        self._coming = coming = Generation(spec, self._shared, self._answered)
+        self._coming = coming = Generation(spec, self._shared, self._shadow.offer)
         try:
             await coming.start()
             if coming.state is not WorkerState.READY:  # stopped, or lost, in the same instant
@@ -281,20 +279,9 @@ class Engine:
                 shadow then.
             EngineStoppedError: the engine is not started, or is stopping.
         """
-        async with self._shadow_change:
-            if self._shadow is not None:
-                gone, self._shadow = self._shadow, None
-                await gone.stop()
-            if spec is None:
-                return
-            if self._stopping or self._now.state is WorkerState.NEW:
-                raise EngineStoppedError("the engine is not running; start it before its shadow", retry_after_s=1.0)
-            self._shadow_coming = Shadow(spec, self._shared, translate=translate, disagree=disagree)
-            try:
-                await self._shadow_coming.start()
-                self._shadow = self._shadow_coming
-            finally:
-                self._shadow_coming = None
+        if spec is not None and (self._stopping or self._now.state is WorkerState.NEW):
+            raise EngineStoppedError("the engine is not running; start it before its shadow", retry_after_s=1.0)
+        await self._shadow.change(spec, translate=translate, disagree=disagree)
 
     # ---- what is told of it ----
 
@@ -338,7 +325,7 @@ class Engine:
             model=now.spec.name,
             version=now.spec.version,
             previous=self._previous.version if self._previous else None,
-            shadow=self._shadow.spec.version if self._shadow else None,
+            shadow=self._shadow.version,
             swapping=self._coming is not None or self._going is not None,
         )
 
@@ -354,20 +341,8 @@ class Engine:
             batch_limit=min(instance.runner.limit for instance in now.instances),
             instances_ready=sum(instance.supervisor.state is WorkerState.READY for instance in now.instances),
             version=now.spec.version,
-            shadow=self._shadow.stats() if self._shadow else self._counters.shadow.snapshot(),
+            shadow=self._shadow.stats(),
         )
-
-    def _answered(self, answered: Sequence[tuple[Request, Output]]) -> None:
-        if self._shadow is not None:
-            self._shadow.offer(answered)
-
-    async def _stop_shadow(self) -> None:
-        if self._shadow_coming is not None:
-            await self._shadow_coming.stop()
-        async with self._shadow_change:
-            if self._shadow is not None:
-                await self._shadow.stop()
-                self._shadow = None
 
     async def _retire(self, old: Generation) -> None:
         """Let an old model finish what it has, and end it."""

@@ -23,11 +23,12 @@ from gnn_service.core.errors import (
 from gnn_service.inference.batcher import Batcher, Priority, Request
 from gnn_service.inference.canary import Canary
 from gnn_service.inference.deadlines import Deadlines
-from gnn_service.inference.execution import BatchRunner, ModelWorker
+from gnn_service.inference.execution import ModelWorker
+from gnn_service.inference.instance import Instance
 from gnn_service.inference.runtimes.base import Item, Output
 from gnn_service.inference.spec import ModelSpec
-from gnn_service.inference.stats import Ending, InstanceHealth, Readiness, WorkerState
-from gnn_service.inference.supervision import Shared, Supervisor
+from gnn_service.inference.stats import Ending, Readiness, WorkerState
+from gnn_service.inference.supervision import Shared
 from gnn_service.inference.worker import WorkerLostError
 from gnn_service.observability import tracing
 
@@ -41,56 +42,6 @@ _AT_THE_DOOR: Final = {
     OverloadedError: Ending.OVERLOADED,
 }
 _BUSIEST_FIRST: Final = (WorkerState.READY, WorkerState.RESTARTING, WorkerState.STOPPING, WorkerState.STARTING)
-
-
-class Instance:
-    """One model thread, and what takes batches to it."""
-
-    def __init__(self, number: int, generation: "Generation", shared: Shared) -> None:
-        self.number = number
-        self.wake = asyncio.Event()
-        self.idle = False
-        self.runner = BatchRunner(
-            generation.canary,
-            shared.settings.batch_max,
-            shared.settings.heartbeat_timeout_s,
-            shared.clock,
-            generation.breaker,
-            shared.counters,
-            generation.hand_on,
-        )
-        self.supervisor = Supervisor(
-            generation.spec.factory,
-            shared,
-            runner=self.runner,
-            canary=generation.canary,
-            serve=lambda worker: generation.serve(self, worker),
-            on_loss=lambda reason, retry_after_s: generation.lost(self, reason, retry_after_s),
-            on_change=generation.look_around,
-            on_exit=self.wake.set,
-        )
-
-    @property
-    def free(self) -> bool:
-        """Whether a worker is there with nothing to do."""
-        return self.supervisor.worker is not None and not self.runner.in_flight
-
-    def rouse(self) -> None:
-        """Have it look for a batch."""
-        self.idle = False
-        self.wake.set()
-
-    def health(self) -> InstanceHealth:
-        """What is true of it now."""
-        worker = self.supervisor.worker
-        return InstanceHealth(
-            state=self.supervisor.state,
-            runtime=worker.name if worker else None,
-            device=worker.device if worker else None,
-            busy_s=worker.busy_s if worker else 0.0,
-            batch_limit=self.runner.limit,
-            last_error=self.supervisor.last_error,
-        )
 
 
 class Generation:
@@ -113,7 +64,7 @@ class Generation:
         self.canary = Canary(spec.canary, spec.expected, spec.tolerance)
         self.breaker = CircuitBreaker(settings.breaker, shared.clock)
         self.batcher = Batcher(settings.batch_max, settings.batch_wait_ms / 1000, settings.queue_max)
-        self.hand_on = on_answered
+        self._on_answered = on_answered
         self.leases = 0
         self.flaw: str | None = None
         self.state = WorkerState.NEW
@@ -126,8 +77,7 @@ class Generation:
         self._drained: asyncio.Future[None] | None = None
         self._probe: asyncio.Task[Readiness] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        count = settings.instances or devices.auto_instances()
-        self.instances = tuple(Instance(number, self, shared) for number in range(count))
+        self.instances = tuple(self._instance(shared) for _ in range(settings.instances or devices.auto_instances()))
 
     # ---- its life ----
 
@@ -147,8 +97,10 @@ class Generation:
         except BaseException:
             for start in starts:
                 start.cancel()
-            await asyncio.gather(*starts, return_exceptions=True)
-            await self.stop(drain_s=0)  # an instance that was quicker is up
+            try:
+                await asyncio.gather(*starts, return_exceptions=True)
+            finally:
+                await self.stop(drain_s=0)  # an instance that was quicker is up
             raise
 
     def close_door(self) -> None:
@@ -173,7 +125,7 @@ class Generation:
                 await asyncio.wait({self._probe})
             await asyncio.gather(*(instance.supervisor.stop() for instance in self.instances))
 
-    def look_around(self) -> None:
+    def _look_around(self) -> None:
         """An instance has changed its state: one that serves is enough to be ready."""
         states = {instance.supervisor.state for instance in self.instances}
         self.state = next((state for state in _BUSIEST_FIRST if state in states), min(states))
@@ -229,6 +181,18 @@ class Generation:
         """Why a worker was last lost or could not start, or what readiness last found wrong."""
         errors = (instance.supervisor.last_error for instance in self.instances)
         return self.flaw or next((error for error in errors if error), None)
+
+    def _instance(self, shared: Shared) -> Instance:
+        return Instance(
+            self.spec.factory,
+            self.canary,
+            self.breaker,
+            shared,
+            on_answered=self._on_answered,
+            serve=self._serve,
+            on_loss=self._lost,
+            on_change=self._look_around,
+        )
 
     def _admit(self, item: Item, timeout_s: float | None, priority: Priority, context: object) -> Request:
         arrived = self._monotonic()
@@ -302,7 +266,7 @@ class Generation:
 
     # ---- the batches ----
 
-    async def serve(self, instance: Instance, worker: ModelWorker) -> None:
+    async def _serve(self, instance: Instance, worker: ModelWorker) -> None:
         """Take batch after batch through this worker, until it is lost."""
         while True:
             if worker.exited:
@@ -317,7 +281,7 @@ class Generation:
                 self._look_if_drained()
                 await instance.wake.wait()
 
-    def lost(self, instance: Instance, reason: str, retry_after_s: float) -> None:
+    def _lost(self, instance: Instance, reason: str, retry_after_s: float) -> None:
         """An instance is gone: those inside it fail, those who wait too unless another one serves them."""
         requests, instance.runner.in_flight = instance.runner.in_flight, []
         instance.idle = False

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from gnn_service.core.errors import EngineFailedError
+from gnn_service.core.errors import EngineFailedError, EngineStoppedError
 from gnn_service.inference.batcher import Priority, Request
 from gnn_service.inference.generation import Generation
 from gnn_service.inference.left_behind import LeftBehind
@@ -136,6 +136,74 @@ class Shadow:
     def _judge(self, sample: _Sample, output: Output) -> tuple[float, bool]:
         disagree = self._disagree is not None and self._disagree(sample.context, sample.output, output)
         return largest_difference(sample.output, output), disagree
+
+
+class ShadowPlace:
+    """Room for one shadow: who comes takes the place of who is there, one change after another.
+
+    Args:
+        shared: settings, clock and counters of the engine.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._now: Shadow | None = None
+        self._coming: Shadow | None = None
+        self._leaving: asyncio.Task[None] | None = None
+        self._change = asyncio.Lock()
+        self._stopped = False
+
+    async def change(
+        self, spec: ModelSpec | None, *, translate: Translate | None = None, disagree: Disagree | None = None
+    ) -> None:
+        """Have this model look on, or none; see `Engine.set_shadow`.
+
+        Raises:
+            GnnServiceError: the model cannot be loaded, fails its warm-up or answers its canary wrongly.
+            EngineStoppedError: stopped before or meanwhile.
+        """
+        async with self._change:
+            await self._clear()
+            if spec is None:
+                return
+            if self._stopped:
+                raise EngineStoppedError("the service is stopping; no shadow begins any more", retry_after_s=1.0)
+            self._coming = Shadow(spec, self._shared, translate=translate, disagree=disagree)
+            try:
+                await self._coming.start()
+                self._now = self._coming
+            finally:
+                self._coming = None
+
+    async def stop(self) -> None:
+        """End the shadow, one that is still loading too; none begins any more."""
+        self._stopped = True
+        if self._coming is not None:
+            await self._coming.stop()
+        async with self._change:
+            await self._clear()
+
+    def offer(self, answered: Sequence[tuple[Request, Output]]) -> None:
+        """As `Shadow.offer`, to whoever is there."""
+        if self._now is not None:
+            self._now.offer(answered)
+
+    @property
+    def version(self) -> str | None:
+        """Of the model that looks on; None where none does."""
+        return self._now.spec.version if self._now else None
+
+    def stats(self) -> ShadowStats:
+        """The counts so far; they go on from shadow to shadow."""
+        return self._now.stats() if self._now else self._shared.counters.shadow.snapshot()
+
+    async def _clear(self) -> None:
+        if self._now is not None:
+            gone, self._now = self._now, None
+            # It outlives a caller who gives up: the thread leaves all the same.
+            self._leaving = asyncio.create_task(gone.stop(), context=contextvars.Context())
+        if self._leaving is not None:
+            await asyncio.shield(self._leaving)
 
 
 def largest_difference(answer: Output, other: Output) -> float:

@@ -223,6 +223,25 @@ async def test_a_stop_does_not_wait_for_a_shadow_that_is_loading(monkeypatch):
     assert gate.now.closed
 
 
+@pytest.mark.parametrize("turns", range(1, 5))
+async def test_a_shadow_leaves_even_if_whoever_ended_it_gives_up(turns):
+    factory = OffFactory()
+    async with everything() as subject:
+        await subject.set_shadow(spec(factory))
+        with factory.now.held():
+            await subject.infer(item(1))
+            await until(lambda: len(factory.now.batches) > 0 and subject.stats().shadow.waiting == 0)
+            ending = asyncio.create_task(subject.set_shadow(None))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert subject.health().shadow is None
+            ending.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await ending
+        await until(lambda: factory.now.closed)
+        assert len(model_threads()) == 1
+
+
 async def test_there_is_no_shadow_of_an_engine_that_does_not_run():
     subject = engine(Factory())
     with pytest.raises(EngineStoppedError):

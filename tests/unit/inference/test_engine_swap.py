@@ -241,14 +241,14 @@ async def test_a_stop_ends_a_swap_that_is_loading(monkeypatch):
 
 @pytest.mark.parametrize("turns", range(8))
 async def test_a_stop_in_the_instant_when_a_swap_has_loaded_ends_both_models(monkeypatch, turns):
-    look_around, ready = Generation.look_around, asyncio.Event()
+    look_around, ready = Generation._look_around, asyncio.Event()
 
     def seen(generation):
         look_around(generation)
         if generation is subject._coming and generation.state is WorkerState.READY:
             ready.set()
 
-    monkeypatch.setattr(Generation, "look_around", seen)
+    monkeypatch.setattr(Generation, "_look_around", seen)
     old, new = Factory(), ShiftedFactory()
     subject = engine(old, version="1")
     await subject.start()
