@@ -107,7 +107,9 @@ class Diagnoser:
         self.engine = engine
         self._specify = specify
         self._interpreters = {engine.spec: Interpreter(bundle)}
-        self._shadow: Bundle | None = None
+        self._shadow: tuple[ModelSpec, Bundle] | None = None
+        self._change = asyncio.Lock()  # of the bundle that answers; the engine refuses a second at a time
+        self._shadow_change = asyncio.Lock()
 
     @classmethod
     @asynccontextmanager
@@ -137,7 +139,9 @@ class Diagnoser:
     @property
     def shadowing(self) -> Bundle | None:
         """The bundle that looks on."""
-        return self._shadow
+        if self._shadow is None or self.engine.health().shadow != self._shadow[0].version:
+            return None  # the engine lets go of one before it loads another
+        return self._shadow[1]
 
     @property
     def runtime_choice(self) -> Choice | None:
@@ -184,7 +188,7 @@ class Diagnoser:
 
     async def commission(self, machine: Machine, windows: Sequence[Window]) -> Baseline:
         """Learn a machine's own healthy baseline from healthy windows; too short ones are left out."""
-        return await asyncio.to_thread(self.baseline_of, machine, windows)
+        return await asyncio.to_thread(self._now.baseline_of, machine, windows)
 
     def baseline_of(self, machine: Machine, windows: Sequence[Window]) -> Baseline:
         """As `commission`, without an event loop."""
@@ -211,39 +215,44 @@ class Diagnoser:
     async def activate(self, bundle: Bundle) -> None:
         """Answer by another bundle from now on, without refusing or losing a request; raises as `Engine.swap`.
 
-        Requests that have begun finish on the bundle they began with. Baselines stay with the machines: a bundle that
-        asks more of them refuses old ones with the reason.
+        Whoever asks while another change is under way waits for its end. Requests that have begun finish on the bundle
+        they began with. Baselines stay with the machines: a bundle that asks more of them refuses old ones with the
+        reason.
         """
-        interpreter = Interpreter(bundle)
-        await asyncio.to_thread(interpreter.get_ready)
-        spec = self._spec_of(bundle)
-        self._interpreters[spec] = interpreter
-        try:
-            await self.engine.swap(spec)
-        finally:
-            if self.engine.spec is spec:
+        async with self._change:
+            interpreter = Interpreter(bundle)
+            await asyncio.to_thread(interpreter.get_ready)
+            spec = self._spec_of(bundle)
+            self._interpreters[spec] = interpreter
+            try:
+                await self.engine.swap(spec)
+            finally:
                 self._forget()
-            else:
-                del self._interpreters[spec]
 
     async def roll_back(self) -> None:
-        """Answer by the bundle before the present one again; a second time comes back. Raises as `Engine.roll_back`."""
-        await self.engine.roll_back()
+        """Answer by the bundle before the present one again; a second time comes back. Raises as `Engine.roll_back`.
+
+        Waits its turn as `activate` does.
+        """
+        async with self._change:
+            await self.engine.roll_back()
 
     async def shadow(self, bundle: Bundle | None) -> None:
         """Have another bundle diagnose a share of the windows too, and count where it says another state.
 
-        None stops that. Callers never notice it. Raises as `Engine.set_shadow`.
+        None stops that. Callers never notice it. One that cannot be prepared leaves the one before where it is; for
+        the rest raises as `Engine.set_shadow`.
         """
-        self._shadow = None
-        if bundle is None:
-            await self.engine.set_shadow(None)
-            return
-        interpreter = Interpreter(bundle)
-        await asyncio.to_thread(interpreter.get_ready)
-        mirror = Mirror(interpreter)
-        await self.engine.set_shadow(self._spec_of(bundle), translate=mirror.translate, disagree=mirror.disagree)
-        self._shadow = bundle
+        async with self._shadow_change:
+            if bundle is None:
+                await self.engine.set_shadow(None)
+                self._shadow = None
+                return
+            interpreter = Interpreter(bundle)
+            await asyncio.to_thread(interpreter.get_ready)
+            mirror, spec = Mirror(interpreter), self._spec_of(bundle)
+            await self.engine.set_shadow(spec, translate=mirror.translate, disagree=mirror.disagree)
+            self._shadow = spec, bundle
 
     @property
     def _now(self) -> Interpreter:
@@ -255,6 +264,9 @@ class Diagnoser:
         return self._specify(bundle)
 
     def _forget(self) -> None:
-        """Drop what belongs to neither the present nor the previous bundle; who holds another keeps it."""
+        """Drop what belongs to neither the present nor the previous bundle; who holds another keeps it.
+
+        Asked of the engine, which says what can be rolled back to whether the last swap succeeded or not.
+        """
         kept = {self.engine.spec, self.engine.previous}
         self._interpreters = {spec: known for spec, known in self._interpreters.items() if spec in kept}

@@ -1,13 +1,14 @@
 """The one path from a window to its diagnosis, through a real engine around an untrained network."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from gnn_service.core.errors import InvalidInputError, InvalidMachineError, InvalidWindowError
+from gnn_service.core.errors import DeadlineExceededError, InvalidInputError, InvalidMachineError, InvalidWindowError
 from gnn_service.domain.diagnosis import Diagnosis, State
 from gnn_service.domain.machine import Component, Connection, FailureMode, Machine, Sensor
 from gnn_service.domain.window import Window
@@ -151,6 +152,20 @@ async def test_of_64_callers_at_once_each_gets_their_own_answer(diagnoser):
         )
         assert answer.health == pytest.approx(expected.health, abs=1e-5)
         assert answer.anomaly == pytest.approx(expected.anomaly, abs=1e-5)
+
+
+async def test_the_time_of_a_diagnosis_runs_while_its_window_is_encoded(diagnoser, monkeypatch):
+    prepare = module.Interpreter.prepare
+
+    def slowly(*given):
+        time.sleep(0.15)
+        return prepare(*given)
+
+    monkeypatch.setattr(module.Interpreter, "prepare", slowly)
+    with pytest.raises(DeadlineExceededError):
+        await diagnoser.diagnose(rig(), window(), timeout_s=0.1)
+    assert diagnoser.engine.stats().batches == 0
+    await diagnoser.diagnose(rig(), window(), timeout_s=20)
 
 
 async def test_callers_who_leave_take_nobody_with_them(diagnoser):
