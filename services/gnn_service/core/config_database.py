@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from gnn_service.core.config_breaker import BreakerSettings
+from gnn_service.core.config_spool import SpoolSettings
 from gnn_service.core.config_types import PostgresUrl, SettingsGroup, UserPath, refuse
 
 
@@ -92,6 +93,7 @@ class DatabaseSettings(SettingsGroup):
         default_factory=DatabaseBreakerSettings, description="Pauses calls to a failing database."
     )
     health: HealthSettings = Field(default_factory=HealthSettings, description="How the database is watched.")
+    spool: SpoolSettings = Field(default_factory=SpoolSettings, description="What waits on disk for the database.")
 
     @model_validator(mode="after")
     def _limits_fit(self) -> Self:

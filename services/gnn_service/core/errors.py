@@ -205,6 +205,13 @@ class SpoolFullError(UnavailableError):
     title = "Too much waits for the database"
 
 
+class SpoolFailedError(UnavailableError):
+    """The database is away and the disk does not take what is to wait for it; nothing of the request was kept."""
+
+    code = "spool-failed"
+    title = "The spool's disk fails"
+
+
 class QueryTimeoutError(DeadlineExceededError):
     """The database took longer than a query may take."""
 

@@ -1,0 +1,187 @@
+"""What a start finds in the spool's folder: whose it is, what is still to drain, what a crash left."""
+
+import errno
+import os
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from gnn_service.core.errors import ConfigurationError
+from gnn_service.db import spool_files
+from gnn_service.db.spool_aside import Aside
+from gnn_service.db.spool_files import FolderLock
+from gnn_service.db.spool_format import HEADER_BYTES, SegmentName, header_is_whole, scan
+from gnn_service.observability import logs
+
+_LOCK: Final = "lock"
+_POSITION: Final = "position"
+_HINT: Final = "set GNN_DATABASE__SPOOL__FOLDER to a folder that can be written to"
+_log = logs.logger("gnn_service.db.spool")
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """A file of records.
+
+    Args:
+        end: bytes from the start that are durable and whole; what lies behind is not read.
+        size: bytes on disk.
+        last: sequence number of the last record in it.
+        damaged: whether a stretch of it is; then it is set aside in the end, not removed.
+    """
+
+    path: Path
+    name: SegmentName
+    end: int
+    size: int
+    last: int
+    damaged: bool = False
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What is to drain.
+
+    Args:
+        position: every record before this sequence number is in the database.
+        following: the sequence number that comes next.
+        segments: with something to drain, the oldest first.
+        cursor: where in the oldest of them that begins.
+        records: how many there are to drain.
+        oldest_us: when the oldest of them was written, microseconds since 1970 UTC.
+        cut_bytes: of writes that a crash had cut short.
+    """
+
+    position: int = 0
+    following: int = 0
+    segments: list[Segment] = field(default_factory=list)
+    cursor: int = HEADER_BYTES
+    records: int = 0
+    oldest_us: int | None = None
+    cut_bytes: int = 0
+
+
+def unusable(folder: Path, error: OSError) -> ConfigurationError:
+    """What is wrong with the folder, and what to do about it."""
+    reason = error.strerror or str(error)
+    return ConfigurationError(f"cannot use {folder} as the spool: {reason}; {_HINT}", where="database.spool.folder")
+
+
+def lock_folder(folder: Path) -> FolderLock:
+    """Create the folder where it is not there yet, and take it for this process.
+
+    Raises:
+        ConfigurationError: it cannot be created or written to, or another process has it.
+    """
+    lock = FolderLock(folder / _LOCK)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not lock.acquire():
+            raise ConfigurationError(
+                f"another process uses {folder} as its spool; give each its own by GNN_DATABASE__SPOOL__FOLDER",
+                where="database.spool.folder",
+            )
+        _try_writing(folder)
+    except OSError as error:
+        lock.release()
+        raise unusable(folder, error) from error
+    return lock
+
+
+def _try_writing(folder: Path) -> None:
+    probe = folder / f"{_LOCK}.new"
+    try:
+        probe.unlink(missing_ok=True)
+        os.close(spool_files.create(probe))
+        probe.unlink()
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:  # a full disk is drained, not refused
+            raise
+
+
+def write_position(folder: Path, position: int) -> None:
+    """Keep up to which sequence number all is in the database, durably."""
+    text = str(position)
+    spool_files.replace(folder / _POSITION, f"{text} {zlib.crc32(text.encode()):08x}\n".encode())
+
+
+def read_position(folder: Path) -> int:
+    """The position kept last; 0 where there is none, or it is damaged: then all is drained once more."""
+    try:
+        line = (folder / _POSITION).read_bytes()
+    except FileNotFoundError:
+        return 0
+    text, _, checksum = line.strip().partition(b" ")
+    if text.isdigit() and checksum == f"{zlib.crc32(text):08x}".encode():
+        return int(text)
+    _log.warning("the spool's position is damaged; all that is spooled will be drained once more", folder=str(folder))
+    return 0
+
+
+def recover(folder: Path, aside: Aside) -> Recovered:
+    """Look through every segment: check every record, cut what a crash left unfinished, remove what is drained.
+
+    Raises:
+        ConfigurationError: a newer version wrote it.
+        OSError: the folder cannot be used.
+    """
+    found = Recovered(position=read_position(folder))
+    found.following = found.position
+    names = {path: name for path in folder.iterdir() if (name := SegmentName.parse(path.name)) is not None}
+    ordered = sorted(names.items(), key=lambda item: (item[1].first, item[1].salt))
+    for index, (path, name) in enumerate(ordered):
+        try:
+            _look_through(path, name, found, aside, last=index == len(ordered) - 1)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            aside.damage(path, f"cannot be read: {error.strerror}")
+            aside.keep_segment(path)
+    if found.records or found.cut_bytes:
+        _log.info("the spool holds records from before", records=found.records, cut_bytes=found.cut_bytes)
+    return found
+
+
+def _look_through(path: Path, name: SegmentName, found: Recovered, aside: Aside, *, last: bool) -> None:
+    data = path.read_bytes()
+    segment = Segment(path, name, end=len(data), size=len(data), last=name.first - 1)
+    if len(data) >= HEADER_BYTES and not header_is_whole(data, name.salt, where=str(path)):
+        segment.damaged = True
+        aside.damage(path, "the header is damaged")
+    records, cursor = 0, HEADER_BYTES
+    for stretch in scan(data, name.salt, HEADER_BYTES):
+        if stretch.record is None:
+            if stretch.cut and last:
+                segment.end = stretch.start
+            else:
+                segment.damaged = True
+                aside.damage(path, f"{stretch.end - stretch.start} bytes at {stretch.start}")
+            continue
+        segment.last = stretch.record.sequence
+        if stretch.record.sequence < found.position:
+            cursor = stretch.end
+            continue
+        records += 1
+        if found.oldest_us is None:
+            found.oldest_us = stretch.record.time_us
+    found.following = max(found.following, name.first, segment.last + 1)
+    if records == 0:
+        found.cut_bytes += len(data) - segment.end if len(data) >= HEADER_BYTES else len(data)
+        _remove(segment, aside)
+        return
+    if segment.end < len(data):
+        found.cut_bytes += len(data) - segment.end
+        spool_files.cut(path, segment.end)
+        segment.size = segment.end
+    if not found.segments:
+        found.cursor = cursor
+    found.segments.append(segment)
+    found.records += records
+
+
+def _remove(segment: Segment, aside: Aside) -> None:
+    if segment.damaged:
+        aside.keep_segment(segment.path)
+    else:
+        segment.path.unlink()
