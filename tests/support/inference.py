@@ -149,11 +149,16 @@ def settings(**changes: Any) -> InferenceSettings:
     return InferenceSettings(**{**quick, **changes}, breaker=BreakerSettings(**breaker))
 
 
+def model(factory: Callable[[], Any], version: str = "", *, more: float = 0.0, **changes: Any) -> ModelSpec:
+    """A model whose scores, the canary's too, are ``more`` than those of a `FakeRuntime`."""
+    answer = {**CANARY_ANSWER, "score": np.array(1 + more, np.float32)}
+    return ModelSpec(factory, CANARY, changes.pop("expected", answer), version=version, **changes)
+
+
 def engine(factory: Callable[[], Any], *, clock: Any = None, **changes: Any) -> Engine:
-    model = {name: changes.pop(name) for name in ("tolerance", "version") if name in changes}
+    of_model = {name: changes.pop(name) for name in ("expected", "tolerance", "version") if name in changes}
     extra = {name: changes.pop(name) for name in ("start_timeout_s",) if name in changes}
-    spec = ModelSpec(factory, CANARY, changes.pop("expected", CANARY_ANSWER), **model)
-    return Engine(spec, settings(**changes), clock=clock, **extra)
+    return Engine(model(factory, **of_model), settings(**changes), clock=clock, **extra)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:

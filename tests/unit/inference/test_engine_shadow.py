@@ -8,9 +8,7 @@ import pytest
 from gnn_service.core.errors import BundleError, EngineFailedError, EngineStoppedError
 from gnn_service.inference.batcher import Priority
 from gnn_service.inference.shadow import largest_difference
-from gnn_service.inference.spec import ModelSpec
 from tests.support.inference import (
-    CANARY,
     CANARY_ANSWER,
     DEADLY,
     POISON,
@@ -19,6 +17,7 @@ from tests.support.inference import (
     ended,
     engine,
     item,
+    model,
     model_threads,
     score,
     until,
@@ -38,7 +37,7 @@ class OffFactory(Factory):
 
 
 def spec(factory=None, version="s"):
-    return ModelSpec(factory or OffFactory(), CANARY, CANARY_ANSWER, version=version)
+    return model(factory or OffFactory(), version)
 
 
 def everything(**changes):
@@ -162,7 +161,7 @@ async def test_answers_of_another_shape_cannot_be_compared_and_are_failures(capl
         make = Other
 
     async with everything() as subject:
-        await subject.set_shadow(ModelSpec(OtherFactory(), CANARY, {"score": CANARY_ANSWER["score"]}))
+        await subject.set_shadow(model(OtherFactory(), expected={"score": CANARY_ANSWER["score"]}))
         for value in (1, 2):
             await subject.infer(item(value))
         await until(lambda: subject.stats().shadow.failed == 2)
@@ -201,7 +200,7 @@ async def test_it_looks_on_over_a_swap():
     async with everything() as subject:
         await subject.set_shadow(spec())
         await subject.infer(item(1))
-        await subject.swap(ModelSpec(Factory(), CANARY, CANARY_ANSWER, version="2"))
+        await subject.swap(model(Factory(), "2"))
         await subject.infer(item(2))
         await compared(subject, 2)
         assert len(model_threads()) == 2

@@ -16,6 +16,14 @@ from gnn_service.inference.batcher import Priority
 from tests.support.inference import DEADLY, POISON, Factory, ended, engine, item, score
 
 
+async def filled(subject, factory, **terms):
+    """A request in the model, and as many as may wait."""
+    factory.now.forget()
+    first = subject.submit(item(1))
+    await factory.now.busy()
+    return first, [subject.submit(item(2), **terms) for _ in range(16)]
+
+
 async def test_the_futures_result_is_the_answer():
     async with engine(Factory()) as subject:
         futures = [subject.submit(item(value)) for value in (1, 2, 3)]
@@ -37,15 +45,12 @@ async def test_callbacks_are_told_without_any_task():
 async def test_what_is_refused_at_the_door_raises_at_once_and_is_counted_once():
     factory = Factory()
     async with engine(factory, queue_max=16) as subject:
-        factory.now.forget()
         with pytest.raises(InvalidInputError):
             subject.submit({})
         with pytest.raises(DeadlineExceededError):
             subject.submit(item(1), timeout_s=0)
         with factory.now.held():
-            first = subject.submit(item(1))
-            await factory.now.busy()
-            rest = [subject.submit(item(2)) for _ in range(16)]
+            first, rest = await filled(subject, factory)
             with pytest.raises(OverloadedError):
                 subject.submit(item(3))
         await asyncio.gather(first, *rest)
@@ -67,11 +72,8 @@ async def test_what_goes_wrong_later_is_the_futures_exception():
 async def test_a_future_that_is_cancelled_while_it_waits_leaves_the_line_in_that_instant():
     factory = Factory()
     async with engine(factory, queue_max=16) as subject:
-        factory.now.forget()
         with factory.now.held():
-            first = subject.submit(item(1))
-            await factory.now.busy()
-            rest = [subject.submit(item(2)) for _ in range(16)]
+            first, rest = await filled(subject, factory)
             assert rest[3].cancel()
             assert not rest[3].cancel()
             assert (subject.stats().queue_depth, ended(subject)) == (15, {"cancelled": 1})
@@ -126,11 +128,8 @@ async def test_a_future_may_be_waited_for_with_the_usual_tools():
 async def test_background_work_that_gives_way_hears_of_it():
     factory = Factory()
     async with engine(factory, queue_max=16) as subject:
-        factory.now.forget()
         with factory.now.held():
-            first = subject.submit(item(1))
-            await factory.now.busy()
-            low = [subject.submit(item(2), priority=Priority.BACKGROUND) for _ in range(16)]
+            first, low = await filled(subject, factory, priority=Priority.BACKGROUND)
             urgent = subject.submit(item(3))
             assert isinstance(low[-1].exception(), OverloadedError)
         assert score(await urgent) == 4

@@ -8,17 +8,15 @@ import pytest
 
 from gnn_service.core.errors import BundleError, EngineFailedError, EngineStoppedError, SwapRefusedError
 from gnn_service.inference.generation import Generation
-from gnn_service.inference.spec import ModelSpec
 from gnn_service.inference.stats import WorkerState
 from tests.support.inference import (
-    CANARY,
-    CANARY_ANSWER,
     DEADLY,
     Factory,
     FakeRuntime,
     ended,
     engine,
     item,
+    model,
     model_threads,
     score,
     until,
@@ -39,9 +37,8 @@ class ShiftedFactory(Factory):
     make = Shifted
 
 
-def shifted(factory=None, version="2", expected=None):
-    answer = expected or {**CANARY_ANSWER, "score": np.array(101, np.float32)}
-    return ModelSpec(factory or ShiftedFactory(), CANARY, answer, version=version)
+def shifted(factory=None, version="2", more=100.0):
+    return model(factory or ShiftedFactory(), version, more=more)
 
 
 async def test_new_requests_go_to_the_new_model_and_those_inside_finish_on_theirs():
@@ -73,7 +70,7 @@ async def test_new_requests_go_to_the_new_model_and_those_inside_finish_on_their
     ("spec", "error", "message"),
     [
         (shifted(Factory(BundleError("damaged"))), BundleError, "damaged"),
-        (shifted(expected=CANARY_ANSWER), EngineFailedError, "the canary's score is off by 100"),
+        (shifted(more=0.0), EngineFailedError, "the canary's score is off by 100"),
         (shifted(Factory(prepare=lambda runtime: setattr(runtime, "broken", True))), EngineFailedError, "warm-up"),
     ],
 )
@@ -140,7 +137,7 @@ async def test_a_third_model_is_refused_while_two_are_in_memory():
 async def test_two_swaps_at_once_do_not_both_load():
     gate = Factory(prepare=lambda runtime: runtime.gate.clear())
     async with engine(Factory()) as subject:
-        first = asyncio.create_task(subject.swap(ModelSpec(gate, CANARY, CANARY_ANSWER, version="2")))
+        first = asyncio.create_task(subject.swap(model(gate, "2")))
         await until(lambda: bool(gate.built))
         with pytest.raises(SwapRefusedError):
             await subject.swap(shifted(version="3"))
