@@ -22,6 +22,7 @@ from gnn_service.inference.runtimes.choices import Choice
 from gnn_service.inference.runtimes.choose import RuntimeFactory, runtime_factory
 from gnn_service.inference.runtimes.source import Source
 from gnn_service.inference.spec import ModelSpec
+from gnn_service.inference.tensors import TensorSpec
 from gnn_service.model import decode
 from gnn_service.model.baseline import Baseline
 from gnn_service.model.bundle import Bundle
@@ -152,6 +153,11 @@ class Diagnoser:
     def machines(self) -> Mapping[str, Machine]:
         """Machines that can be named by their id."""
         return self._now.machines
+
+    @property
+    def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """The inputs and outputs of the present bundle's graph; see `Interpreter.tensors`."""
+        return self._now.tensors
 
     # ---- windows ----
 

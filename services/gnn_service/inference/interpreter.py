@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 
 import numpy as np
@@ -11,7 +12,9 @@ from gnn_service.domain.diagnosis import Diagnosis
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.shipped import shipped_machines
 from gnn_service.domain.window import Window
+from gnn_service.inference.onnx_graph import read_specs
 from gnn_service.inference.runtimes.base import Item
+from gnn_service.inference.tensors import TensorSpec
 from gnn_service.model import decode
 from gnn_service.model.baseline import Baseline, fit_baseline
 from gnn_service.model.bundle import Bundle
@@ -60,12 +63,24 @@ class Interpreter:
         self._kinds: dict[str, Kind] = {}
         self._room = Lock()
 
+    @cached_property
+    def tensors(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """The inputs and outputs that the bundle's graph declares.
+
+        Raises GraphError where it is none that can be served.
+        """
+        return read_specs(self.bundle.onnx, f"bundle {self.bundle.version}")
+
     def get_ready(self) -> None:
         """Encode the machines that can be named, and rehearse diagnoses of those that the bundle knows.
 
-        The first machine costs a second for its units, and the first diagnosis several times what later ones do:
-        nobody should wait for either.
+        The first machine costs a second for its units, the first diagnosis several times what later ones do, and the
+        graph is opened to read its tensors: nobody should wait for any of that.
+
+        Raises GraphError where the bundle's graph is none that can be served.
         """
+        if self.bundle.onnx:  # one that has only just been trained is served without a graph
+            _ = self.tensors
         for machine in self.machines.values():
             self.kind(machine)
         answer = self.bundle.canary[1]

@@ -14,7 +14,7 @@ from gnn_service.core.config import Settings
 from gnn_service.inference.batcher import Priority, Request
 from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.inference.engine import Engine
-from gnn_service.inference.onnx_graph import OnnxGraph, read_specs
+from gnn_service.inference.onnx_graph import OnnxGraph
 from gnn_service.inference.runtimes.base import Item, Output
 from gnn_service.inference.runtimes.choose import runtime_factory
 from gnn_service.inference.runtimes.source import Source
@@ -190,7 +190,7 @@ class TensorModels:
             return None
         bundle, engine, known = self._diagnoser.bundle, self._diagnoser.engine, self._bundle
         if known is None or known.version != bundle.version or known.engine is not engine:
-            inputs, outputs = read_specs(bundle.onnx, BUNDLE)
+            inputs, outputs = self._diagnoser.tensors  # read when the bundle was activated
             known = self._bundle = TensorModel(BUNDLE, bundle.version, inputs, outputs, engine, self._items_max)
         return known
 

@@ -1,7 +1,9 @@
 """Models served as tensors: items split and put together, all or nothing, each graph with an engine of its own."""
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +18,9 @@ from gnn_service.core.errors import (
     InvalidInputError,
     OverloadedError,
 )
+from gnn_service.inference import onnx_graph
+from gnn_service.inference.diagnoser import Diagnoser
+from gnn_service.inference.interpreter import Interpreter
 from gnn_service.inference.stats import Ending
 from gnn_service.inference.tensor_models import BUNDLE, TensorModel, TensorModels
 from gnn_service.inference.tensors import TensorSpec
@@ -149,7 +154,7 @@ def test_no_graph_takes_the_name_of_the_bundle(graphs):
 
 async def test_the_network_of_the_bundle_is_served_by_the_engine_that_diagnoses():
     bundle, running = Bundle.shipped(), object()
-    diagnoser = SimpleNamespace(bundle=bundle, engine=running)
+    diagnoser = SimpleNamespace(bundle=bundle, engine=running, tensors=Interpreter(bundle).tensors)
     async with TensorModels.open(load_settings(), diagnoser) as models:
         assert models.names() == (BUNDLE,)
         model = models.find(BUNDLE)
@@ -159,3 +164,25 @@ async def test_the_network_of_the_bundle_is_served_by_the_engine_that_diagnoses(
         assert models.find(BUNDLE) is model
         diagnoser.engine = object()
         assert models.find(BUNDLE).engine is diagnoser.engine
+
+
+async def test_after_a_swap_no_graph_is_opened_in_the_event_loop(monkeypatch):
+    threads = []
+    read = onnx_graph._open
+
+    def noting(*given):
+        threads.append(threading.current_thread())
+        return read(*given)
+
+    monkeypatch.setattr(onnx_graph, "_open", noting)
+    bundle, other = Bundle.shipped(), Bundle.shipped()
+    other = replace(other, manifest={**other.manifest, "version": "another"})
+    settings = load_settings(inference={"warmup_iterations": 1})
+    async with Diagnoser.open(settings, bundle) as diagnoser, TensorModels.open(settings, diagnoser) as models:
+        before = models.find(BUNDLE)
+        await diagnoser.activate(other)
+        after = models.find(BUNDLE)
+        assert (before.version, after.version) == (bundle.version, "another")
+        assert (before.inputs, before.outputs) == (after.inputs, after.outputs)
+    assert len(threads) == 2
+    assert threading.current_thread() not in threads
