@@ -124,8 +124,9 @@ create table if not exists operation (
 );
 
 -- Roll-ups of frames, by minute and hour: position n of each array is position n of the layout. count is the number
--- of present values; mean, low and high are 'NaN' where it is 0. ts is the start of the bucket, in UTC.
-create table if not exists reading_1m (
+-- of present values; mean, low and high are 'NaN' where it is 0. ts is the start of the bucket, in UTC. Readers use
+-- the views reading_1m and reading_1h: where TimescaleDB keeps the roll-ups, these read its continuous aggregates.
+create table if not exists rollup_1m (
     ts           timestamptz not null,
     tenant_id    int not null,
     machine_id   int not null,
@@ -137,7 +138,7 @@ create table if not exists reading_1m (
     high         real[] not null,
     primary key (tenant_id, machine_id, rate_group, ts, layout_id)
 );
-create table if not exists reading_1h (
+create table if not exists rollup_1h (
     ts           timestamptz not null,
     tenant_id    int not null,
     machine_id   int not null,
@@ -149,17 +150,23 @@ create table if not exists reading_1h (
     high         real[] not null,
     primary key (tenant_id, machine_id, rate_group, ts, layout_id)
 );
+create or replace view reading_1m with (security_invoker = true) as
+    select ts, tenant_id, machine_id, layout_id, rate_group, count, mean, low, high from rollup_1m;
+create or replace view reading_1h with (security_invoker = true) as
+    select ts, tenant_id, machine_id, layout_id, rate_group, count, mean, low, high from rollup_1h;
 
--- What the roll-ups do not know yet. Whoever writes frames adds, in the same transaction, one row for the machines
--- and the stretch of time [from_ts, to_ts] that were touched. The upkeep deletes rows and, in a later statement of
--- the same transaction, computes those minutes and then their hours anew: a row that is seen is a write that is
--- seen, so no write is missed, however late, and nobody waits for anybody.
+-- What the roll-ups do not know yet. Whoever writes frames adds, in the same transaction, one row: for each machine
+-- that was touched, from its first to its last time (machine n's stretch is [from_ts[n], to_ts[n]], so that one wrong
+-- clock concerns its own machine alone). The upkeep deletes rows and, in a later statement of the same transaction,
+-- computes those minutes and then their hours anew: a row that is seen is a write that is seen, so no write is
+-- missed, however late, and nobody waits for anybody.
 create table if not exists rollup_stale (
     stale_id     bigint generated always as identity primary key,
     tenant_id    int not null,
     machine_ids  int[] not null,
-    from_ts      timestamptz not null,
-    to_ts        timestamptz not null check (to_ts >= from_ts)
+    from_ts      timestamptz[] not null,
+    to_ts        timestamptz[] not null,
+    check (cardinality(machine_ids) = cardinality(from_ts) and cardinality(from_ts) = cardinality(to_ts))
 );
 
 -- ---- what was made of the readings -----------------------------------------------------------------------------
