@@ -18,6 +18,7 @@ from gnn_service.demo.plant import Frames, Plant, Schedule, Setting
 from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import System, get_system, list_systems
 
+pytestmark = pytest.mark.timeout(240)  # some 20 s of work of each machine take their time where others work as well
 SIZE, STRETCH, STATES_EACH, BEGUN_ANEW = 2000, 50, 16, 500
 TEN_MILLION = 10_000_000
 

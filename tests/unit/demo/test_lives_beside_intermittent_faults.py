@@ -8,6 +8,7 @@ from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import get_system, list_systems
 from gnn_service.recordings.folder import write_recording
 
+pytestmark = pytest.mark.timeout(240)  # some 20 s of work of each machine take their time where others work as well
 LAPSE = LapsePlan(windows=2, window_s=47.0, full_share=0.6)
 SEED = 7
 

@@ -8,6 +8,7 @@ from gnn_service.demo.plant import Schedule
 from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import get_system
 
+pytestmark = pytest.mark.timeout(240)  # some 20 s of work of each machine take their time where others work as well
 STEPS_S = {"excavator": 0.5, "moulding": 0.2, "cnc": 0.1, "robot": 0.1}
 """Longer steps where the balance holds as well: an hour is long."""
 HOUR_S, STRETCH = 3600.0, 1500

@@ -8,6 +8,7 @@ from gnn_service.demo.plant import Schedule
 from gnn_service.demo.streams import Key
 from gnn_service.demo.systems import get_system, list_systems
 
+pytestmark = pytest.mark.timeout(240)  # some 20 s of work of each machine take their time where others work as well
 SECONDS, PIECE = 660.0, 600
 SIDES = ("warn_low", "warn_high", "alarm_low", "alarm_high")
 
