@@ -73,7 +73,7 @@ class Settings(BaseSettings):
 
     def directories(self) -> dict[str, Path]:
         """The folders that are written to, by the path of their setting."""
-        return {"training.runs_dir": self.training.runs_dir, "database.data_dir": self.database.data_dir}
+        return {"training.runs_dir": self.training.runs_dir, "database.data_dir": self.database.folder}
 
     def create_directories(self, *names: str) -> None:
         """Create folders and check that they can be written to: those that `names` give, or all of `directories()`.

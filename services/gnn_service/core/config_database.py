@@ -1,5 +1,6 @@
 """The settings of the database: pool, timeouts, connections, repetition, breaker and health checks."""
 
+import os
 from pathlib import Path
 from typing import Self
 
@@ -7,7 +8,9 @@ from pydantic import Field, model_validator
 
 from gnn_service.core.config_breaker import BreakerSettings
 from gnn_service.core.config_spool import SpoolSettings
-from gnn_service.core.config_types import PostgresUrl, SettingsGroup, UserPath, refuse
+from gnn_service.core.config_embedded import EmbeddedSettings
+from gnn_service.core.config_types import PostgresUrl, SettingsGroup, UserPath, expand, refuse
+from gnn_service.core.errors import ConfigurationError
 
 
 class ConnectionSettings(SettingsGroup):
@@ -76,7 +79,10 @@ class DatabaseSettings(SettingsGroup):
     """Where readings, diagnoses and alarms are kept."""
 
     url: PostgresUrl | None = Field(None, description="PostgreSQL to use; unset takes the embedded one.")
-    data_dir: UserPath = Field(Path("~/.local/share/gnn-service"), description="Folder of the embedded PostgreSQL.")
+    data_dir: UserPath | None = Field(
+        None,
+        description="Folder of what the service keeps; unset: ~/.local/share/gnn-service, /var/lib/gnn-service for root.",
+    )
     pool_min: int = Field(2, ge=1, le=1000, description="Connections kept open.")
     pool_max: int = Field(10, ge=1, le=1000, description="Connections, at most.")
     waiters_max: int = Field(256, ge=1, le=65_536, description="Callers that may wait for one; more are refused.")
@@ -93,6 +99,29 @@ class DatabaseSettings(SettingsGroup):
         default_factory=DatabaseBreakerSettings, description="Pauses calls to a failing database."
     )
     health: HealthSettings = Field(default_factory=HealthSettings, description="How the database is watched.")
+    embedded: EmbeddedSettings = Field(
+        default_factory=EmbeddedSettings, description="The PostgreSQL that the service brings along."
+    )
+
+    @property
+    def folder(self) -> Path:
+        """Where the embedded PostgreSQL and what waits for it are kept.
+
+        Not below root's home, which the user that PostgreSQL runs as may not enter.
+
+        Raises:
+            ConfigurationError: it is unset, and this user has no home.
+        """
+        if self.data_dir is not None:
+            return self.data_dir
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            return Path("/var/lib/gnn-service")
+        try:
+            return expand(Path("~/.local/share/gnn-service"))
+        except ValueError:
+            message = "must be set where this user has no home: set GNN_DATABASE__DATA_DIR to a folder"
+            raise ConfigurationError(message, where="database.data_dir") from None
+
     spool: SpoolSettings = Field(default_factory=SpoolSettings, description="What waits on disk for the database.")
 
     @model_validator(mode="after")

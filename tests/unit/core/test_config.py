@@ -174,7 +174,14 @@ def test_a_path_may_start_at_home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
     settings = load_settings(training={"runs_dir": "~/runs"})
     assert settings.training.runs_dir == Path("/home/someone/runs")
-    assert settings.database.data_dir == Path("/home/someone/.local/share/gnn-service")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert settings.database.folder == Path("/home/someone/.local/share/gnn-service")
+
+
+def test_what_root_keeps_is_not_below_a_home(monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert load_settings().database.folder == Path("/var/lib/gnn-service")
+    assert load_settings(database={"data_dir": "/srv/gnn"}).database.folder == Path("/srv/gnn")
 
 
 def test_a_user_without_a_home_learns_which_setting_needs_one(monkeypatch):
@@ -184,7 +191,11 @@ def test_a_user_without_a_home_learns_which_setting_needs_one(monkeypatch):
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "expanduser", homeless)
-    assert "database.data_dir: '~/.local/share/gnn-service' from default must be a path, from a known home" in refusal()
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert "model.cache_dir: '~/.cache/gnn-service' from default must be a path, from a known home" in refusal()
+    settings = load_settings(model={"cache_dir": None})
+    with pytest.raises(ConfigurationError, match="set GNN_DATABASE__DATA_DIR"):
+        _ = settings.database.folder
 
 
 def test_an_explicit_device_that_is_not_there_is_refused_with_those_that_are(monkeypatch):

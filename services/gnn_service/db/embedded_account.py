@@ -1,0 +1,137 @@
+"""Who runs the embedded PostgreSQL, and how its programs are started as that user."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import IO
+
+from gnn_service.core.errors import DatabaseRefusedError, DatabaseUnavailableError
+from gnn_service.db import embedded_launch
+
+if sys.platform != "win32":
+    import pwd
+
+_UNPRIVILEGED = "nobody"
+_POLL_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The user that the server runs as; ``switch`` where that is not the user of this process."""
+
+    uid: int
+    gid: int
+    switch: bool
+
+    @property
+    def name(self) -> str:
+        """The user's name, or its number where it has none."""
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return str(self.uid)
+
+    def may_enter(self, folder: Path) -> Path | None:
+        """The first folder on the way to ``folder``, itself included, that keeps this user out."""
+        for step in (*reversed(folder.parents), folder):
+            status = step.stat()
+            mine, group = status.st_uid == self.uid, status.st_gid == self.gid
+            needed = 0o100 if mine else 0o010 if group else 0o001
+            if not status.st_mode & needed and self.uid != 0:
+                return step
+        return None
+
+    def give(self, path: Path) -> None:
+        """Make this user the owner of ``path``."""
+        if self.switch:
+            os.chown(path, self.uid, self.gid)
+
+
+def account_for(data: Path) -> Account:
+    """This user; for root, whom PostgreSQL refuses, the owner of the data, at first ``nobody``.
+
+    Raises:
+        DatabaseRefusedError: the data belong to somebody else, or there is nobody to run as.
+    """
+    mine = os.geteuid()
+    owner = data.stat().st_uid if data.is_dir() else None
+    if mine != 0:
+        if owner not in {None, mine}:
+            other = Account(owner or 0, -1, switch=False).name
+            message = f"the embedded database in {data} belongs to user {other}: run the service as root or as {other},"
+            raise DatabaseRefusedError(f"{message} or name another folder in GNN_DATABASE__DATA_DIR")
+        return Account(mine, os.getegid(), switch=False)
+    try:
+        entry = pwd.getpwuid(owner) if owner else pwd.getpwnam(_UNPRIVILEGED)
+    except KeyError:
+        message = f"PostgreSQL does not run as root, and there is no user {owner or _UNPRIVILEGED} to run it as:"
+        raise DatabaseRefusedError(f"{message} create one, or set GNN_DATABASE__URL") from None
+    return Account(entry.pw_uid, entry.pw_gid, switch=True)
+
+
+def spawn(
+    account: Account,
+    command: list[str],
+    folder: Path,
+    *,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    output: int | IO[bytes] = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    """Start a program as the account; it ends with the calling thread (Linux).
+
+    A session of its own keeps Ctrl-C in a terminal from it. None of the caller's PG... variables reach it.
+    """
+    identity = (account.uid, account.gid) if account.switch else (-1, -1)
+    launcher = [sys.executable, "-I", "-S", embedded_launch.__file__]
+    return subprocess.Popen(
+        [*launcher, str(os.getpid()), *map(str, identity), *command],
+        cwd=folder, env=_environment(os.environ), stdin=stdin, stdout=output, stderr=output, start_new_session=True,
+    )  # fmt: skip
+
+
+def run(account: Account, command: list[str], folder: Path, *, give_up: Event, until: float, text: str = "") -> str:
+    """What a program prints, with ``text`` as its input.
+
+    Raises:
+        DatabaseUnavailableError: it did not end before ``until`` (monotonic seconds), or ``give_up`` was set.
+        DatabaseRefusedError: it failed; the message ends with its last line.
+    """
+    name = Path(command[0]).name
+    with spawn(account, command, folder, stdin=subprocess.PIPE, output=subprocess.PIPE) as process:
+        if process.stdin is None:
+            raise AssertionError(name)
+        sent = text.encode()
+        while True:
+            try:
+                printed, _ = process.communicate(sent or None, timeout=_POLL_S)
+                break
+            except subprocess.TimeoutExpired:
+                sent = b""
+                if give_up.is_set() or time.monotonic() > until:
+                    process.send_signal(signal.SIGKILL)
+                    raise DatabaseUnavailableError(f"{name} of the embedded database did not end in time") from None
+    shown = printed.decode(errors="replace")
+    if process.returncode != 0:
+        raise DatabaseRefusedError(explain(name, shown))
+    return shown
+
+
+def explain(name: str, shown: str) -> str:
+    """One line about why a program of PostgreSQL failed, from what it printed."""
+    lines = [line.strip() for line in shown.splitlines() if line.strip()]
+    if "No space left on device" in shown or "Disk quota exceeded" in shown:
+        return f"the disk of the embedded database is full ({name}): free space there, then start again"
+    telling = [line for line in lines if any(word in line for word in ("PANIC:", "FATAL:", "ERROR:", "error:"))]
+    said = (telling or lines or ["it said nothing"])[-1]
+    return f"{name} of the embedded database failed: {said}"
+
+
+def _environment(given: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: given[name] for name in ("PATH", "TMPDIR") if name in given}
+    return {**kept, "LC_ALL": "C", "TZ": "UTC"}

@@ -1,0 +1,210 @@
+"""One running server process: started, found ready, stopped within a bound; and what an earlier one left behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from urllib.parse import quote
+
+import psutil
+from pydantic import SecretStr
+
+from gnn_service.core.errors import DatabaseRefusedError, DatabaseUnavailableError
+from gnn_service.db.embedded_account import explain, spawn
+from gnn_service.db.embedded_cluster import Cluster
+from gnn_service.observability import logs
+
+_LOG = logs.logger("db.embedded")
+_SOCKET_BYTES = 107 if sys.platform == "linux" else 103  # sockaddr_un, less the closing zero
+_SOCKET_PORT = 5432
+_POLL_S = 0.02
+_IMMEDIATE_S, _KILL_S = 5.0, 2.0
+_LEFTOVERS_S = 10.0
+_TAIL_BYTES = 64 * 2**10
+# What passes by itself: processes of a killed server that have not noticed yet.
+_PASSING = ("is still in use", "pre-existing shared memory block", "lock file")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the server listens: a socket in ``folder``, and on 127.0.0.1 where ``tcp``."""
+
+    folder: Path | None
+    port: int
+    tcp: bool
+
+    def url(self, role: str, password: str, database: str) -> SecretStr:
+        """The address as asyncpg takes it."""
+        user = f"{quote(role, safe='')}:{quote(password, safe='')}"
+        if self.folder is None:
+            return SecretStr(f"postgresql://{user}@127.0.0.1:{self.port}/{quote(database, safe='')}?sslmode=disable")
+        host = quote(str(self.folder), safe="")
+        return SecretStr(f"postgresql://{user}@/{quote(database, safe='')}?host={host}&port={self.port}")
+
+    def arguments(self) -> list[str]:
+        """The same for the server's command line."""
+        folder = "" if self.folder is None else '"' + str(self.folder).replace('"', '""') + '"'
+        settings = {
+            "unix_socket_directories": folder,
+            "unix_socket_permissions": "0700",
+            "listen_addresses": "127.0.0.1" if self.tcp else "",
+            "port": str(self.port),
+        }
+        return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+
+
+def address(sockets: Path, port: int) -> Address:
+    """A socket where its path fits, else TCP; ``port`` asks for TCP beside it, 0 takes a free one where it must."""
+    path = f"{sockets}/.s.PGSQL.{port or _SOCKET_PORT}"
+    try:
+        fits = len(path.encode()) <= _SOCKET_BYTES and "," not in path  # asyncpg splits hosts at commas
+    except UnicodeEncodeError:
+        fits = False
+    if fits:
+        return Address(sockets, port or _SOCKET_PORT, tcp=port > 0)
+    return Address(None, port or _free_port(), tcp=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Postmaster:
+    """A server process of ours, from its start to its end."""
+
+    def __init__(self, cluster: Cluster, where: Address, log: Path) -> None:
+        self._cluster = cluster
+        self._log = log
+        self._seen = log.stat().st_size if log.exists() else 0
+        command = [cluster.binaries.program("postgres"), "-D", str(cluster.data), *where.arguments()]
+        with log.open("ab") as output:
+            self._process: subprocess.Popen[bytes] = spawn(cluster.account, command, cluster.home, output=output)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the postmaster."""
+        return self._process.pid
+
+    def ended(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def wait_ready(self, give_up: Event, until: float) -> None:
+        """Return when the server takes connections; ``until`` is in seconds of the monotonic clock.
+
+        Raises:
+            DatabaseRefusedError: it ended instead.
+            DatabaseUnavailableError: it was not ready in time (recovering after a crash takes long), or
+                ``give_up`` was set; it has been stopped.
+        """
+        while not self._is_ready():
+            if self.ended() is not None:
+                raise DatabaseRefusedError(explain("postgres", self.said()))
+            if give_up.wait(_POLL_S) or time.monotonic() > until:
+                self.stop(_IMMEDIATE_S)
+                message = "the embedded database was not ready in time (it may be recovering after a crash):"
+                raise DatabaseUnavailableError(f"{message} raise GNN_DATABASE__EMBEDDED__START_TIMEOUT_S")
+
+    def _is_ready(self) -> bool:
+        lines = _pid_file(self._cluster.data)
+        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+
+    def said(self) -> str:
+        """The end of what the server has logged since its start."""
+        with self._log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(min(self._seen, size), size - _TAIL_BYTES))
+            return file.read().decode(errors="replace")
+
+    def stop(self, timeout_s: float) -> None:
+        """Stop the server: in order, then at once, then for good; returns when it has ended."""
+        for number, patience_s in _stopping(timeout_s):
+            if self.ended() is None:
+                self._process.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(patience_s)
+                return
+            _LOG.warning("embedded_postgresql_slow_stop", pid=self.pid, signal=number.name, waited_s=patience_s)
+        raise DatabaseUnavailableError(f"the embedded database (process {self.pid}) cannot be stopped")
+
+
+def launch(cluster: Cluster, where: Address, log: Path, give_up: Event, until: float) -> Postmaster:
+    """A server that is ready; tries again for a while where remains of a killed one are in the way.
+
+    Raises:
+        DatabaseRefusedError: it cannot start.
+        DatabaseUnavailableError: it did not start in time.
+    """
+    patience = time.monotonic() + _LEFTOVERS_S
+    while True:
+        clear_leftovers(cluster)
+        server = Postmaster(cluster, where, log)
+        try:
+            server.wait_ready(give_up, until)
+        except DatabaseRefusedError as error:
+            passes = any(words in error.detail or words in server.said() for words in _PASSING)
+            if not passes or time.monotonic() > min(patience, until) or give_up.wait(0.2):
+                raise
+            continue
+        except BaseException:
+            server.stop(_IMMEDIATE_S)
+            raise
+        return server
+
+
+def clear_leftovers(cluster: Cluster) -> None:
+    """Stop a server that outlived its service, and remove the lock files of one that is gone.
+
+    The caller holds the folder's lock, so whatever still runs on it belongs to nobody. PostgreSQL itself takes
+    its lock file for valid whenever any process has got that number since.
+    """
+    lines = _pid_file(cluster.data)
+    if lines and lines[0].strip().isdigit():
+        orphan = _postmaster_of(cluster.data, int(lines[0]))
+        if orphan is not None:
+            _LOG.warning("embedded_postgresql_orphan", pid=orphan.pid)
+            _stop_orphan(orphan)
+    (cluster.data / "postmaster.pid").unlink(missing_ok=True)
+    for left in cluster.sockets.glob(".s.PGSQL.*"):
+        left.unlink(missing_ok=True)
+
+
+def _stopping(timeout_s: float) -> list[tuple[signal.Signals, float]]:
+    """Fast shutdown, immediate shutdown (recovers at the next start), kill; seconds to wait after each."""
+    return [(signal.SIGINT, timeout_s), (signal.SIGQUIT, _IMMEDIATE_S), (signal.SIGKILL, _KILL_S)]
+
+
+def _stop_orphan(orphan: psutil.Process) -> None:
+    for number, patience_s in _stopping(_LEFTOVERS_S):
+        with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+            orphan.send_signal(number)
+            orphan.wait(patience_s)
+        if not orphan.is_running():
+            return
+    raise DatabaseUnavailableError(f"an earlier embedded database (process {orphan.pid}) cannot be stopped")
+
+
+def _postmaster_of(data: Path, pid: int) -> psutil.Process | None:
+    """The process where it is a PostgreSQL server that works in the data folder."""
+    try:
+        process = psutil.Process(pid)
+        ours = process.name() == "postgres" and Path(process.cwd()).samefile(data)
+        return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
+    except (psutil.Error, OSError):
+        return None
+
+
+def _pid_file(data: Path) -> list[str]:
+    """The lines of postmaster.pid; empty without one."""
+    try:
+        return (data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
