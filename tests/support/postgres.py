@@ -91,7 +91,7 @@ class TestServer:
 
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Callable[[], Path]]:
-    """Makes folders with short paths that every user may enter: `tmp_path` is private, and root's server runs as nobody."""
+    """Makes folders with short paths that every user may enter; `tmp_path` is private to root."""
     made: list[Path] = []
 
     def make() -> Path:
@@ -119,7 +119,7 @@ def postgres_server(open_folder: Callable[[], Path]) -> Iterator[TestServer]:
 
 @pytest.fixture
 def own_server(open_folder: Callable[[], Path]) -> Iterator[TestServer]:
-    """An embedded server of the test's own, to kill, freeze and stop; TCP on a free port, so that a proxy fits between."""
+    """An embedded server of the test's own, to kill, freeze and stop; with a TCP port, for a proxy to stand before."""
     embedded = EmbeddedPostgres(open_folder(), EmbeddedSettings(port=free_port()))
     wait_for(embedded.start())
     yield TestServer(embedded.superuser_url, embedded)

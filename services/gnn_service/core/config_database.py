@@ -7,8 +7,8 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from gnn_service.core.config_breaker import BreakerSettings
-from gnn_service.core.config_spool import SpoolSettings
 from gnn_service.core.config_embedded import EmbeddedSettings
+from gnn_service.core.config_spool import SpoolSettings
 from gnn_service.core.config_types import PostgresUrl, SettingsGroup, UserPath, expand, refuse
 from gnn_service.core.errors import ConfigurationError
 
@@ -81,7 +81,7 @@ class DatabaseSettings(SettingsGroup):
     url: PostgresUrl | None = Field(None, description="PostgreSQL to use; unset takes the embedded one.")
     data_dir: UserPath | None = Field(
         None,
-        description="Folder of what the service keeps; unset: ~/.local/share/gnn-service, /var/lib/gnn-service for root.",
+        description="Folder to keep things in; unset: ~/.local/share/gnn-service, for root /var/lib/gnn-service.",
     )
     pool_min: int = Field(2, ge=1, le=1000, description="Connections kept open.")
     pool_max: int = Field(10, ge=1, le=1000, description="Connections, at most.")

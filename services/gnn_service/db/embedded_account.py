@@ -89,7 +89,7 @@ def spawn(
     """
     identity = (account.uid, account.gid) if account.switch else (-1, -1)
     launcher = [sys.executable, "-I", "-S", embedded_launch.__file__]
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 -- programs of our own package
         [*launcher, str(os.getpid()), *map(str, identity), *command],
         cwd=folder, env=_environment(os.environ), stdin=stdin, stdout=output, stderr=output, start_new_session=True,
     )  # fmt: skip
@@ -107,10 +107,10 @@ def run(account: Account, command: list[str], folder: Path, *, give_up: Event, u
         if process.stdin is None:
             raise AssertionError(name)
         sent = text.encode()
-        while True:
+        printed = None
+        while printed is None:
             try:
                 printed, _ = process.communicate(sent or None, timeout=_POLL_S)
-                break
             except subprocess.TimeoutExpired:
                 sent = b""
                 if give_up.is_set() or time.monotonic() > until:

@@ -1,6 +1,5 @@
 """Where the programs of PostgreSQL are: in the installed package, or copied to where their user can run them."""
 
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -105,4 +104,4 @@ def _open_to_all(folder: Path) -> None:
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             mode = path.stat().st_mode
-            os.chmod(path, mode | (0o555 if path.is_dir() or mode & 0o100 else 0o444))
+            path.chmod(mode | (0o555 if path.is_dir() or mode & 0o100 else 0o444))

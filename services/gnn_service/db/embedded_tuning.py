@@ -8,8 +8,9 @@ _MIB = 2**20
 _CGROUP = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 INCLUDE = "gnn-service.conf"
-_HEAD = """# Written by gnn-service at every start. Change nothing here: what stands in postgresql.conf below the line that
-# includes this file, or what ALTER SYSTEM sets, wins over it.
+_HEAD = """\
+# Written by gnn-service at every start: change nothing here. What stands in postgresql.conf below the line that
+# includes this file wins over it, and so does what ALTER SYSTEM sets.
 """
 
 
