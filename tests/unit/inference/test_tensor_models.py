@@ -1,6 +1,7 @@
 """Models served as tensors: items split and put together, all or nothing, each graph with an engine of its own."""
 
 import asyncio
+import gc
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ from gnn_service.core.errors import (
     OverloadedError,
 )
 from gnn_service.inference import onnx_graph
+from gnn_service.inference.batcher import Priority, Request
 from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.inference.interpreter import Interpreter
 from gnn_service.inference.stats import Ending
@@ -118,6 +120,59 @@ async def test_what_is_begun_tells_its_end_once():
         with pytest.raises(InvalidInputError):
             model.begin({"x": np.zeros((1, 3, 2), np.float32)}, told.append)
         assert len(told) == 1
+
+
+class Steered:
+    """Takes requests for a test to end; refuses those beyond `room`, which fails all that it has taken."""
+
+    def __init__(self, room):
+        self.room = room
+        self.taken = []
+
+    def submit(self, item, *, timeout_s=None, priority=Priority.NORMAL):
+        if len(self.taken) == self.room:
+            self.fail()
+            raise OverloadedError("full")
+        self.taken.append(Request(item, (), priority, 0.0, 1.0, loop=asyncio.get_running_loop()))
+        return self.taken[-1]
+
+    def fail(self):
+        for each in self.taken:
+            each.fail(EngineFailedError("lost"), Ending.WORKER_LOST)
+
+
+async def complaints_of(steps, room=64):
+    """What the event loop has to say when these happen to a caller, ticks of it between them."""
+    heard: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: heard.append(context["message"]))
+    engine = Steered(room)
+    caller = asyncio.create_task(TensorModel("fake", "1", (), (), engine, 64).infer(batch(1.0, 2.0, 3.0)))
+    await asyncio.sleep(0)
+    for step in steps:
+        if step == "tick":
+            await asyncio.sleep(0)
+        else:
+            {"cancel": caller.cancel, "fail": engine.fail}[step]()
+    ended = (await asyncio.gather(caller, return_exceptions=True))[0]
+    del caller, engine
+    for _ in range(3):
+        await asyncio.sleep(0)
+    gc.collect()
+    return type(ended), heard
+
+
+@pytest.mark.parametrize("ticks", range(4))
+async def test_an_error_in_the_instant_in_which_its_caller_leaves_is_nobody_s(ticks):
+    between = ["tick"] * ticks
+    ends = {EngineFailedError, asyncio.CancelledError}
+    for steps in (["fail", *between, "cancel"], ["cancel", *between, "fail"]):
+        ended, heard = await complaints_of(steps)
+        assert ended in ends
+        assert heard == []
+
+
+async def test_items_that_fail_while_another_of_their_request_is_refused_are_nobody_s():
+    assert await complaints_of([], room=2) == (OverloadedError, [])
 
 
 @pytest.fixture
