@@ -16,7 +16,8 @@ from gnn_service.api.oip.tensors import InferRequest, InputPlan, TensorModelView
 from gnn_service.core.errors import InvalidInputError
 
 _DATA: Final = b'"data"'
-_BEFORE_NUMBERS: Final = (b":", b": ")
+_NUMBERS: Final = (b":[", b": [")
+_ENDS: Final = (b",", b"}", b"]")
 _BACKSLASH: Final = 0x5C
 _GAP: Final = b"\0"  # never in JSON, so no outline can be mistaken for another
 _TENSORS_MAX: Final = 32
@@ -79,16 +80,20 @@ def _cut(body: bytes) -> tuple[bytes, list[bytes]] | None:
     """The text of a request with a gap for each array that a ``data`` has, and these arrays as they are written."""
     around: list[bytes] = []
     pieces: list[bytes] = []
-    at = 0
-    while (key := body.find(_DATA, at)) >= 0:
-        opening = body.find(b"[", key)
-        end = body.find(b"]", opening) + 1
-        if opening < 0 or end == 0 or body[key - 1] == _BACKSLASH or len(pieces) == _TENSORS_MAX:
+    at = found = 0
+    while (found := body.find(_DATA, found)) >= 0:
+        behind = found + len(_DATA)
+        if body[found - 1] == _BACKSLASH:
             return None
-        if body[key + len(_DATA) : opening] not in _BEFORE_NUMBERS:
+        found = behind
+        if body[behind : behind + 1] in _ENDS:  # no key: an input, or whatever it is, has that name
+            continue
+        opening = behind + 1 + (body[behind + 1 : behind + 2] == b" ")
+        end = body.find(b"]", opening) + 1
+        if body[behind : opening + 1] not in _NUMBERS or end == 0 or len(pieces) == _TENSORS_MAX:
             return None
         around.append(body[at:opening])
         pieces.append(body[opening:end])
-        at = end
+        at = found = end
     around.append(body[at:])
     return _GAP.join(around), pieces

@@ -1,5 +1,7 @@
 """Requests of a known outline are read as if they were read in full, whatever stands where the numbers were."""
 
+import json
+
 import orjson
 import pytest
 from hypothesis import given
@@ -8,7 +10,8 @@ from hypothesis import strategies as st
 from gnn_service.api.oip import outline
 from gnn_service.api.oip.codec import parse
 from gnn_service.core.errors import GnnServiceError
-from tests.support.oip import good, view
+from gnn_service.inference.tensors import TensorSpec
+from tests.support.oip import F4, I8, good, view
 
 PADDING = {"note": "x" * 1200}
 """A parameter that nobody asks for, so that the request is long enough to be worth an outline."""
@@ -49,8 +52,6 @@ def test_the_second_request_of_an_outline_is_read_by_it(monkeypatch: pytest.Monk
 
 
 def test_spaces_as_pythons_own_json_has_them_make_an_outline_too():
-    import json
-
     assert len(learnt(json.dumps(good() | {"parameters": PADDING}).encode()).outlines) == 1
 
 
@@ -62,6 +63,28 @@ def test_what_may_be_mistaken_is_not_learnt(changes: dict[str, object]):
     else:
         request |= changes
     assert not learnt(orjson.dumps(request)).outlines
+
+
+def of_data():
+    """A model whose inputs are called ``data`` and ``i``."""
+    return view(TensorSpec("data", F4, ("batch", "n", 3)), TensorSpec("i", I8, ("batch", "n")))
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("spaced", [False, True])
+def test_an_input_called_data_has_an_outline_too(place: int, spaced: bool, monkeypatch: pytest.MonkeyPatch):
+    def written(request):
+        return json.dumps(request).encode() if spaced else orjson.dumps(request)
+
+    request = good() | {"parameters": PADDING}
+    request["inputs"][0]["name"] = "data"
+    request["inputs"].insert(place, request["inputs"].pop(0))
+    model = of_data()
+    parse(written(request), None, model)
+    assert len(model.outlines) == 1
+    request["inputs"][place]["data"] = [n / 4 for n in range(12)]
+    monkeypatch.setattr("gnn_service.api.oip.codec.document", None)  # nothing is read in full
+    assert parse(written(request), None, model).arrays["data"].ravel().tolist() == [n / 4 for n in range(12)]
 
 
 def test_an_outline_keeps_a_bounded_place():
@@ -88,6 +111,22 @@ def test_a_changed_request_ends_as_without_an_outline(edits: list[tuple[int, int
     for at, length, written in edits:
         body = body[:at] + written + body[at + length :]
     assert outcome(body, model) == outcome(body, view())
+
+
+@given(
+    edits=st.lists(
+        st.tuples(st.integers(0, 420), st.integers(0, 12), st.binary(max_size=3) | SNIPPETS), min_size=1, max_size=3
+    )
+)
+def test_a_changed_request_for_an_input_called_data_ends_as_without_an_outline(edits: list[tuple[int, int, bytes]]):
+    request = good() | {"parameters": PADDING}
+    request["inputs"][0]["name"] = "data"
+    body = orjson.dumps(request)
+    model = of_data()
+    parse(body, None, model)
+    for at, length, written in edits:
+        body = body[:at] + written + body[at + length :]
+    assert outcome(body, model) == outcome(body, of_data())
 
 
 @given(
