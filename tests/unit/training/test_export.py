@@ -61,7 +61,9 @@ def exported() -> tuple[bytes, float]:
 
 @pytest.fixture(scope="module")
 def session(exported: tuple[bytes, float]) -> onnxruntime.InferenceSession:
-    return onnxruntime.InferenceSession(exported[0], providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(exported[0], options, providers=["CPUExecutionProvider"])
 
 
 def differences(session: onnxruntime.InferenceSession, batch: export.Arrays) -> list[float]:
