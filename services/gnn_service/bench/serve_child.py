@@ -166,7 +166,10 @@ class Watch:
 
     def _watch(self) -> None:
         while not self._stop.wait(_SAMPLE_S):
-            self._sample()
+            try:
+                self._sample()
+            except UnavailableError:
+                return  # whoever asks for the usage is told, on their own thread
 
     def _sample(self) -> None:
         if self._root is None:

@@ -142,6 +142,9 @@ class _Sender:
         except OSError:  # a TimeoutError is one
             await self._failed("connect")
             return
+        except asyncio.CancelledError:
+            self.endings["connect"] += 1
+            raise
         self.turn += 1
         request = self.load.requests[self.turn % len(self.load.requests)]
         try:

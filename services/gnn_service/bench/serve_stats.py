@@ -97,7 +97,8 @@ class Run:
 
     ``cpu_efficiency`` is requests a CPU second of the service over windows a CPU second of the bare model at its
     largest batch: 1 would be a service that costs nothing. ``over_bare`` is requests a second over the bare model's
-    windows a second on one core. ``client_limited`` says that the figures are the sender's and not the service's.
+    windows a second at that batch, in one loop. ``client_limited`` says that the figures are the sender's and not the
+    service's.
     """
 
     target: str

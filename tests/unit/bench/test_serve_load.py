@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from gnn_service.bench.serve_http import request_bytes
+from gnn_service.bench.serve_http import Connection, request_bytes
 from gnn_service.bench.serve_load import UNSENT, Load, Tally, merge, pace, run_load, split
 from tests.support.canned_http import OK, Answer, always, canned
 
@@ -148,6 +148,21 @@ async def test_what_was_due_and_never_left_is_counted():
     assert sum(tally.endings.values()) == 10
     assert tally.endings["timeout"] == len(bodies) <= 3
     assert tally.endings[UNSENT] == 10 - len(bodies)
+
+
+async def test_whoever_still_waits_for_a_connection_in_the_end_is_counted(monkeypatch: pytest.MonkeyPatch):
+    tries: list[int] = []
+
+    async def connect(*given: object) -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ConnectionRefusedError
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Connection, "connect", connect)
+    load = Load("127.0.0.1", 1, REQUESTS, callers=1, seconds=0.1, rate_per_s=50.0, timeout_s=0.1)
+    tally = await asyncio.to_thread(run_load, load)
+    assert tally.endings == {"connect": 1, UNSENT: 4}
 
 
 def test_a_load_is_shared_out_whole():
