@@ -10,6 +10,7 @@ from gnn_service.core.config_breaker import BreakerSettings
 from gnn_service.core.config_embedded import EmbeddedSettings
 from gnn_service.core.config_spool import SpoolSettings
 from gnn_service.core.config_types import PostgresUrl, SettingsGroup, UserPath, expand, refuse
+from gnn_service.core.config_upkeep import MigrationSettings, UpkeepSettings
 from gnn_service.core.errors import ConfigurationError
 
 
@@ -29,6 +30,7 @@ class ConnectionSettings(SettingsGroup):
     keepalive_s: int = Field(
         8, ge=3, le=3600, description="Seconds of silence on the network after which it counts as dead."
     )
+    ping_after_s: float = Field(5.0, ge=0, le=86_400, description="Seconds unused after which it is tried before use.")
     leak_after_s: float = Field(
         60.0, gt=0, le=86_400, description="Seconds in one hand after which the holder's stack is logged."
     )
@@ -60,18 +62,19 @@ class DatabaseBreakerSettings(BreakerSettings):
 class HealthSettings(SettingsGroup):
     """How the database is watched while nobody may be using it."""
 
-    interval_s: float = Field(30.0, gt=0, le=3600, description="Seconds between checks, and between probes at most.")
+    interval_s: float = Field(30.0, gt=0, le=3600, description="Seconds between checks while all is well.")
     timeout_s: float = Field(2.0, gt=0, le=60, description="Seconds for one check.")
     failures_down: int = Field(3, ge=1, le=100, description="Failed checks in a row that mean down.")
-    backoff_s: float = Field(1.0, gt=0, le=600, description="Seconds to the next check after a failed one; doubled.")
+    backoff_s: float = Field(0.5, gt=0, le=600, description="Seconds to the check after a failed one; then doubled.")
+    backoff_max_s: float = Field(2.0, gt=0, le=3600, description="Seconds between checks of what fails, at most.")
     stuck_after_s: float = Field(
-        10.0, gt=0, le=3600, description="Seconds without a free connection after which the pool is made anew."
+        60.0, gt=0, le=3600, description="Seconds that all connections stay in the same hands until the pool is new."
     )
 
     @model_validator(mode="after")
     def _limits_fit(self) -> Self:
-        if self.backoff_s > self.interval_s:
-            refuse("must not start above its maximum", "backoff_s", "interval_s")
+        if self.backoff_s > self.backoff_max_s:
+            refuse("must not start above its maximum", "backoff_s", "backoff_max_s")
         return self
 
 
@@ -79,6 +82,9 @@ class DatabaseSettings(SettingsGroup):
     """Where readings, diagnoses and alarms are kept."""
 
     url: PostgresUrl | None = Field(None, description="PostgreSQL to use; unset takes the embedded one.")
+    owner_url: PostgresUrl | None = Field(
+        None, description="The same database for the role that owns and migrates it; unset: `url` does both."
+    )
     data_dir: UserPath | None = Field(
         None,
         description="Folder to keep things in; unset: ~/.local/share/gnn-service, for root /var/lib/gnn-service.",
@@ -122,6 +128,12 @@ class DatabaseSettings(SettingsGroup):
             message = "must be set where this user has no home: set GNN_DATABASE__DATA_DIR to a folder"
             raise ConfigurationError(message, where="database.data_dir") from None
 
+    migration: MigrationSettings = Field(
+        default_factory=MigrationSettings, description="How the schema is brought up to date."
+    )
+    upkeep: UpkeepSettings = Field(
+        default_factory=UpkeepSettings, description="Roll-ups, and how long things are kept."
+    )
     spool: SpoolSettings = Field(default_factory=SpoolSettings, description="What waits on disk for the database.")
 
     @model_validator(mode="after")
@@ -130,4 +142,6 @@ class DatabaseSettings(SettingsGroup):
             refuse("must not keep more connections than the pool may have", "pool_min", "pool_max")
         if self.statement_timeout_s >= self.query_timeout_s:
             refuse("must let the server give up before the client", "statement_timeout_s", "query_timeout_s")
+        if self.health.stuck_after_s <= self.query_timeout_s:
+            refuse("must give every query its time", "health.stuck_after_s", "query_timeout_s")
         return self
