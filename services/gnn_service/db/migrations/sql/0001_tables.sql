@@ -22,7 +22,7 @@ create table if not exists machine (
     name         text not null default '',
     revision     int not null default 1,                    -- counts changes of the description
     fingerprint  text not null,                             -- SHA-256 of the description
-    description  jsonb not null,                            -- domain.machine.Machine
+    description  json not null,                             -- domain.machine.Machine; json keeps the order of names
     created_at   timestamptz not null default now(),
     updated_at   timestamptz not null default now(),
     deleted_at   timestamptz,
@@ -36,7 +36,7 @@ create table if not exists machine_revision (
     machine_id   int not null,
     revision     int not null,
     fingerprint  text not null,
-    description  jsonb not null,
+    description  json not null,
     created_at   timestamptz not null default now(),
     primary key (tenant_id, machine_id, revision),
     foreign key (tenant_id, machine_id) references machine on delete cascade

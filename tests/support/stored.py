@@ -1,0 +1,107 @@
+"""A database with tables, and a runner of repositories' work on a plain pool: no retries that would hide a fault."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any, TypeVar
+
+import asyncpg
+import numpy as np
+import pytest
+from pydantic import SecretStr
+
+from gnn_service.db.frames import set_codecs
+from gnn_service.domain.machine import Component, Machine, Sensor, Span
+from tests.support.postgres import TestServer, wait_for
+
+T = TypeVar("T")
+START_US = 1_790_000_000_000_000
+SECOND = 1_000_000
+
+
+class PlainRunner:
+    """Runs work once, on any connection of a pool; a statement may take 20 s."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self.pool = pool
+        self.calls: list[str] = []
+
+    async def run(
+        self,
+        work: Callable[[Any], Awaitable[T]],
+        *,
+        name: str,
+        idempotent: bool,
+        timeout_s: float | None = None,
+    ) -> T:
+        self.calls.append(name)
+        async with self.pool.acquire(timeout=20) as con:
+            return await work(con)
+
+
+@asynccontextmanager
+async def plain_runner(url: SecretStr, connections: int = 4) -> AsyncIterator[PlainRunner]:
+    """A runner on the database of this address."""
+
+    async def prepare(con: Any) -> None:
+        set_codecs(con)
+
+    pool = await asyncpg.create_pool(
+        url.get_secret_value(),
+        min_size=1,
+        max_size=connections,
+        command_timeout=20,
+        init=prepare,
+        server_settings={"search_path": "gnn, public", "timezone": "UTC"},
+    )
+    try:
+        yield PlainRunner(pool)
+    finally:
+        await asyncio.wait_for(pool.close(), 20)
+
+
+@pytest.fixture(scope="session")
+def template_with_tables(postgres_server: TestServer) -> Iterator[str]:
+    """The name of a database with the tables of the first migration."""
+    name = postgres_server.create_database()
+    sql = files("gnn_service.db").joinpath("migrations/sql/0001_tables.sql").read_text(encoding="utf-8")
+
+    async def make() -> None:
+        con = await asyncpg.connect(postgres_server.owner_url(name).get_secret_value(), timeout=10)
+        await con.execute("create schema if not exists gnn; set search_path = gnn, public")
+        await con.execute(sql)
+        await con.close()
+
+    wait_for(make())
+    yield name
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+async def runner(postgres_server: TestServer, template_with_tables: str) -> AsyncIterator[PlainRunner]:
+    """Runs work on a new database with tables."""
+    name = postgres_server.create_database(template_with_tables)
+    try:
+        async with plain_runner(postgres_server.owner_url(name)) as plain:
+            yield plain
+    finally:
+        postgres_server.drop_database(name)
+
+
+def sensor(tag: str, *, unit: str = "bar", rate_hz: float = 1.0) -> Sensor:
+    """A sensor on the component `pump`."""
+    quantity = "temperature" if unit in ("Cel", "K") else "pressure"
+    return Sensor(
+        id=tag, component="pump", quantity=quantity, unit=unit, rate_hz=rate_hz, range=Span(low=-1e6, high=1e6)
+    )
+
+
+def pump(*sensors: Sensor, name: str = "M1") -> Machine:
+    """A machine of one component with these sensors."""
+    return Machine(id=name, components=(Component(id="pump", type="pump"),), sensors=sensors)
+
+
+def ticks(count: int, *, first: int = 0, step_us: int = SECOND) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """Times of ``count`` ticks, microseconds UTC."""
+    return START_US + (first + np.arange(count, dtype=np.int64)) * step_us
