@@ -29,6 +29,7 @@ from gnn_service.db.spool_format import (
     scan,
     time_of,
 )
+from gnn_service.db.spool_position import Position
 from gnn_service.db.spool_recovery import Segment
 from gnn_service.observability import logs
 
@@ -101,14 +102,14 @@ class SpoolLog:
         self._lock = spool_recovery.lock_folder(folder)
         try:
             self._aside = Aside(folder, settings.bytes_max)
-            found = spool_recovery.recover(folder, self._aside)
+            self._position = Position(folder)
+            found = spool_recovery.recover(folder, self._aside, self._position.value)
         except OSError as error:
             self._lock.release()
             raise spool_recovery.unusable(folder, error) from error
         except BaseException:
             self._lock.release()
             raise
-        self._position = found.position
         self._next = found.following
         self._segments = deque(found.segments)  # the oldest first; the last one is written to while `_fd` is open
         self._cursor = found.cursor  # in the oldest segment: what lies before it is drained
@@ -123,7 +124,7 @@ class SpoolLog:
     @property
     def position(self) -> int:
         """Every record before this sequence number is in the database."""
-        return self._position
+        return self._position.value
 
     def stats(self) -> SpoolStats:
         """What it holds and has seen."""
@@ -146,6 +147,7 @@ class SpoolLog:
         """Let go of the files and the folder."""
         self._closed = True
         self._stop_writing()
+        self._position.close()
         self._lock.release()
 
     # ---- writing ----
@@ -317,12 +319,17 @@ class SpoolLog:
 
         Raises:
             ValueError: it would forget more than that.
+            OSError: the disk fails; nothing is forgotten.
         """
-        if past <= self._position:
+        if past <= self.position:
             return
         if not self._ahead or past > self._ahead[-1].record.sequence + 1:
             raise ValueError(f"records before {past} were not all read")
-        self._move(past)
+        try:
+            self._position.move(past)
+        except OSError:
+            self._failures += 1
+            raise
         while self._ahead and self._ahead[0].record.sequence < past:
             place = self._ahead.popleft()
             while self._segments[0] is not place.segment:
@@ -344,14 +351,6 @@ class SpoolLog:
             OSError: it cannot be written.
         """
         self._aside.reject(record, reason)
-
-    def _move(self, past: int) -> None:
-        self._position = past
-        try:
-            spool_recovery.write_position(self._folder, past)
-        except OSError as error:  # on a full disk draining must go on: after a crash a part is drained once more
-            self._failures += 1
-            _log.warning("the spool's position was not written", error=str(error))
 
     def _forget_all(self) -> None:
         """Remove every segment: nothing in them is left to drain."""

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,6 @@ from gnn_service.db.spool_format import HEADER_BYTES, SegmentName, header_is_who
 from gnn_service.observability import logs
 
 _LOCK: Final = "lock"
-_POSITION: Final = "position"
 _HINT: Final = "set GNN_DATABASE__SPOOL__FOLDER to a folder that can be written to"
 _log = logs.logger("gnn_service.db.spool")
 
@@ -100,34 +98,16 @@ def _try_writing(folder: Path) -> None:
             raise
 
 
-def write_position(folder: Path, position: int) -> None:
-    """Keep up to which sequence number all is in the database, durably."""
-    text = str(position)
-    spool_files.replace(folder / _POSITION, f"{text} {zlib.crc32(text.encode()):08x}\n".encode())
-
-
-def read_position(folder: Path) -> int:
-    """The position kept last; 0 where there is none, or it is damaged: then all is drained once more."""
-    try:
-        line = (folder / _POSITION).read_bytes()
-    except FileNotFoundError:
-        return 0
-    text, _, checksum = line.strip().partition(b" ")
-    if text.isdigit() and checksum == f"{zlib.crc32(text):08x}".encode():
-        return int(text)
-    _log.warning("the spool's position is damaged; all that is spooled will be drained once more", folder=str(folder))
-    return 0
-
-
-def recover(folder: Path, aside: Aside) -> Recovered:
+def recover(folder: Path, aside: Aside, position: int) -> Recovered:
     """Look through every segment: check every record, cut what a crash left unfinished, remove what is drained.
+
+    What lies before sequence number ``position`` is drained.
 
     Raises:
         ConfigurationError: a newer version wrote it.
         OSError: the folder cannot be used.
     """
-    found = Recovered(position=read_position(folder))
-    found.following = found.position
+    found = Recovered(position=position, following=position)
     names = {path: name for path in folder.iterdir() if (name := SegmentName.parse(path.name)) is not None}
     ordered = sorted(names.items(), key=lambda item: (item[1].first, item[1].salt))
     for index, (path, name) in enumerate(ordered):
