@@ -169,6 +169,11 @@ class CircuitBreaker:
             raise
         permit.success()
 
+    def reset(self) -> None:
+        """Close it: another look found that what is called works. Calls that began before count for nothing."""
+        if self._state is not BreakerState.CLOSED:
+            self._change(BreakerState.CLOSED)
+
     def _settle(self, generation: int, failed: bool | None) -> None:  # noqa: FBT001 - three outcomes
         if generation != self._generation:
             return

@@ -34,6 +34,7 @@ class SpanName(StrEnum):
     COMMISSION = "commission"
     ENGINE_REQUEST = "engine.request"
     ENGINE_BATCH = "engine.batch"
+    DATABASE = "database"
 
 
 class Tracing:

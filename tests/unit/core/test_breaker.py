@@ -323,3 +323,20 @@ def test_it_does_what_interlock_does(rate, probes, concurrent, seed, clock):
         assert _NAMES[ours.state] == theirs.state
         seen.add(ours.state)
     assert seen == set(BreakerState)
+
+
+def test_another_look_that_finds_all_well_closes_it_at_once(breaker):
+    fail(breaker, 4)
+    assert breaker.state is BreakerState.OPEN
+    breaker.reset()
+    breaker.acquire().success()
+    assert breaker.stats().calls == 1
+
+
+def test_calls_from_before_a_reset_count_for_nothing(half_open):
+    probe = half_open.acquire()
+    half_open.reset()
+    probe.failure()
+    assert half_open.stats().calls == 0
+    fail(half_open, 3)
+    assert half_open.state is BreakerState.CLOSED
