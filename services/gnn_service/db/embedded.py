@@ -5,6 +5,7 @@ the server with the thread that started it; so neither the event loop nor the ca
 """
 
 import asyncio
+import math
 import os
 import sys
 import threading
@@ -20,7 +21,7 @@ from filelock import FileLock, Timeout
 from pydantic import SecretStr
 
 from gnn_service.core.config_embedded import EmbeddedSettings
-from gnn_service.core.errors import DatabaseRefusedError, DatabaseUnavailableError, GnnServiceError
+from gnn_service.core.errors import DatabaseRefusedError, DatabaseUnavailableError
 from gnn_service.db.embedded_account import account_for
 from gnn_service.db.embedded_binaries import runnable
 from gnn_service.db.embedded_cluster import DATABASE, OWNER, SERVICE, SUPERUSER, Cluster
@@ -117,6 +118,7 @@ class EmbeddedPostgres:
         self._thread = threading.Thread(target=self._run, name="embedded-postgresql", daemon=True)
         self._thread.start()
         waiting = asyncio.wrap_future(self._ready)
+        waiting.add_done_callback(lambda done: done.cancelled() or done.exception())  # heard, if only by cancelling
         try:
             while not (await asyncio.wait({waiting}, timeout=_TELL_AFTER_S))[0]:
                 self._progress(self._stage)
@@ -165,8 +167,7 @@ class EmbeddedPostgres:
         if sys.platform == "win32":
             raise DatabaseRefusedError("there is no embedded database on Windows: set GNN_DATABASE__URL")
         until = time.monotonic() + self._settings.start_timeout_s
-        private = os.geteuid() != 0  # root's server runs as another user, who has to pass
-        self._home.mkdir(mode=0o700 if private else 0o755, parents=True, exist_ok=True)
+        _make_folder(self._home, 0o755 if os.geteuid() == 0 else 0o700)  # root's server is another user, who must pass
         lock = FileLock(self._home / "lock", timeout=self._settings.lock_timeout_s, thread_local=False)
         try:
             lock.acquire(poll_interval=0.05)
@@ -180,8 +181,10 @@ class EmbeddedPostgres:
             self._ready.set_result(None)
             self._watch(cluster)
         finally:
-            self._end_server()
-            lock.release()
+            try:
+                self._end_server()
+            finally:
+                lock.release()
 
     def _who_else(self) -> str:
         try:
@@ -236,8 +239,9 @@ class EmbeddedPostgres:
         while not self._give_up.wait(_LOOK_S):
             now = time.monotonic()
             if now - checked > _LOG_CHECK_S:
-                bound_log(self._log_file)
                 checked = now
+                with suppress(OSError):  # a full disk ends no server that runs
+                    bound_log(self._log_file)
             server = self._server
             if server is not None and (status := server.ended()) is None:
                 continue
@@ -255,10 +259,9 @@ class EmbeddedPostgres:
     def _relaunch(self, cluster: Cluster) -> None:
         if self._address is None:
             raise AssertionError(self._home)
-        until = time.monotonic() + self._settings.start_timeout_s
-        try:
-            self._server = launch(cluster, self._address, self._log_file, self._give_up, until)
-        except (GnnServiceError, OSError) as error:
+        try:  # without a limit: to cut a recovery short is to begin it again
+            self._server = launch(cluster, self._address, self._log_file, self._give_up, math.inf)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the next attempt may find it mended
             if not self._give_up.is_set():
                 _LOG.error("embedded_postgresql_restart_failed", error=str(error))
             return
@@ -271,6 +274,14 @@ class EmbeddedPostgres:
             server.stop(self._settings.stop_timeout_s)
         with suppress(OSError):
             bound_log(self._log_file)
+
+
+def _make_folder(folder: Path, mode: int) -> None:
+    """Make a folder and those above it that are missing, with ``mode`` whatever the umask is."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        path.chmod(mode)
 
 
 def _described(error: BaseException, home: Path) -> BaseException:

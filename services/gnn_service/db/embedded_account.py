@@ -39,6 +39,7 @@ class Account:
 
     def may_enter(self, folder: Path) -> Path | None:
         """The first folder on the way to ``folder``, itself included, that keeps this user out."""
+        folder = folder.resolve()
         for step in (*reversed(folder.parents), folder):
             status = step.stat()
             mine, group = status.st_uid == self.uid, status.st_gid == self.gid
@@ -91,7 +92,7 @@ def spawn(
     launcher = [sys.executable, "-I", "-S", embedded_launch.__file__]
     return subprocess.Popen(  # noqa: S603 -- programs of our own package
         [*launcher, str(os.getpid()), *map(str, identity), *command],
-        cwd=folder, env=_environment(os.environ), stdin=stdin, stdout=output, stderr=output, start_new_session=True,
+        cwd=folder, env=_environment(os.environ), stdin=stdin, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
 
 
@@ -129,7 +130,8 @@ def explain(name: str, shown: str) -> str:
         return f"the disk of the embedded database is full ({name}): free space there, then start again"
     telling = [line for line in lines if any(word in line for word in ("PANIC:", "FATAL:", "ERROR:", "error:"))]
     said = (telling or lines or ["it said nothing"])[-1]
-    return f"{name} of the embedded database failed: {said}"
+    hints = [line.partition("HINT:")[2].strip() for line in lines if "HINT:" in line]
+    return " -- ".join([f"{name} of the embedded database failed: {said}", *hints[-1:]])
 
 
 def _environment(given: Mapping[str, str]) -> dict[str, str]:

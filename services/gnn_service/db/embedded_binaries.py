@@ -74,7 +74,9 @@ def _runs(account: Account, binaries: Binaries) -> str:
         except subprocess.TimeoutExpired:
             process.kill()
             return f"no answer in {_PROBE_S:g} s"
-    return "" if process.returncode == 0 else printed.decode(errors="replace").strip().rpartition("\n")[2]
+    if process.returncode == 0:
+        return ""
+    return printed.decode(errors="replace").strip().rpartition("\n")[2] or f"exit status {process.returncode}"
 
 
 def _copy(found: Binaries, target: Path) -> Binaries:
@@ -83,12 +85,11 @@ def _copy(found: Binaries, target: Path) -> Binaries:
     site = root.parent.parent
     parts = [root.parent.name + "/" + root.name, _PACKAGE + ".libs"]
     if any(_listing(site / part) != _listing(target / part) for part in parts):
-        shutil.rmtree(target, ignore_errors=True)
+        shutil.rmtree(target.parent, ignore_errors=True)  # earlier versions, too
         staging = target.with_name(target.name + ".new")
-        shutil.rmtree(staging, ignore_errors=True)
         for part in filter(lambda part: (site / part).is_dir(), parts):
             shutil.copytree(site / part, staging / part, symlinks=True, ignore=shutil.ignore_patterns("include"))
-        _open_to_all(staging)
+        _open_to_all(target.parent)
         staging.rename(target)
     return Binaries(target / parts[0] / "bin", found.version)
 

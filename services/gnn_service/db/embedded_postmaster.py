@@ -187,9 +187,16 @@ def _stop_orphan(orphan: psutil.Process) -> None:
         with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
             orphan.send_signal(number)
             orphan.wait(patience_s)
-        if not orphan.is_running():
+        if not _lives(orphan):
             return
     raise DatabaseUnavailableError(f"an earlier embedded database (process {orphan.pid}) cannot be stopped")
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _postmaster_of(data: Path, pid: int) -> psutil.Process | None:
@@ -197,7 +204,7 @@ def _postmaster_of(data: Path, pid: int) -> psutil.Process | None:
     try:
         process = psutil.Process(pid)
         ours = process.name() == "postgres" and Path(process.cwd()).samefile(data)
-        return process if ours and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if ours and _lives(process) else None
     except (psutil.Error, OSError):
         return None
 
