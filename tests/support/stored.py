@@ -44,15 +44,12 @@ class PlainRunner:
 async def plain_runner(url: SecretStr, connections: int = 4) -> AsyncIterator[PlainRunner]:
     """A runner on the database of this address."""
 
-    async def prepare(con: Any) -> None:
-        set_codecs(con)
-
     pool = await asyncpg.create_pool(
         url.get_secret_value(),
         min_size=1,
         max_size=connections,
         command_timeout=20,
-        init=prepare,
+        init=set_codecs,
         server_settings={"search_path": "gnn, public", "timezone": "UTC"},
     )
     try:

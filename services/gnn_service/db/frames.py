@@ -93,7 +93,7 @@ class FrameBlock:
         return cls(machine_id, rate_group, layout_id, times, values.reshape(frames, sensors))
 
 
-def set_codecs(con: Any) -> None:
+async def set_codecs(con: Any) -> None:
     """Teach an asyncpg connection the arrays of this module; call it once for every new connection.
 
     asyncpg's own `Connection.set_type_codec` takes scalar and composite types alone, so this asks one step below it;
