@@ -18,7 +18,7 @@ import pytest
 
 from gnn_service.core import devices
 
-pytest_plugins = ["tests.support.postgres", "tests.support.stored"]
+pytest_plugins = ["tests.support.postgres", "tests.support.migrated", "tests.support.stored"]
 ROOT = Path(__file__).resolve().parent.parent
 TRAINING = ROOT / "tests" / "unit" / "training"
 TRAINING_ONLY = ("aeon", "matplotlib", "onnx", "onnxscript", "scipy", "sklearn", "torch", "torch_geometric")

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import threading
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -28,6 +29,9 @@ from gnn_service.observability import logs
 
 _log = logs.logger("gnn_service.db.schema")
 _PAUSE_S: Final = 0.5
+_POLL_S: Final = 0.02
+_ALEMBIC: Final = threading.Lock()
+"""Alembic keeps what it runs in module globals: one migration at a time in a process, whatever its event loop."""
 _REVISION: Final = f"select version_num from {SCHEMA}.{VERSION_TABLE}"  # noqa: S608 - constants
 _ROLE: Final = """
 select current_user as name, rolsuper as superuser,
@@ -207,8 +211,11 @@ async def _upgrade(con: RawConnection, progress: Progress) -> None:
     engine = create_async_engine(
         "postgresql+asyncpg://?prepared_statement_cache_size=0", async_creator=given, poolclass=StaticPool
     )
+    while not _ALEMBIC.acquire(blocking=False):  # bounded by the other migration's statement timeouts
+        await asyncio.sleep(_POLL_S)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(upgrade)
     finally:
+        _ALEMBIC.release()
         await engine.dispose(close=False)  # the connection is not SQLAlchemy's to close
