@@ -2,12 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import asyncpg
 
+from gnn_service.db.pool import Connection
+
+__all__ = ["DEFAULT_TENANT", "Connection", "Repository", "Runner", "instant", "microseconds"]
+
 T = TypeVar("T")
-Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 DEFAULT_TENANT: Final = 1
 _UNIX: Final = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -77,7 +77,8 @@ async def test_pages_go_back_in_time_without_gap_or_repetition(runner, machine_i
     diagnoses = DiagnosisRepository(runner)
     given = [Given(machine_id, said(minute, bundle=bundle)) for minute in range(7) for bundle in ("a", "b")]
     await diagnoses.store(given)
-    found, before = [], None
+    found: list[Given] = []
+    before = None
     while page := await diagnoses.page(machine_id, NOON, NOON + timedelta(1), limit=3, before=before):
         found += page
         before = page[-1]
