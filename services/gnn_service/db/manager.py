@@ -26,8 +26,9 @@ from gnn_service.core.retry import Retry
 from gnn_service.db import failures
 from gnn_service.db.capability import Capability
 from gnn_service.db.failures import Failed, Failure, Repeat
+from gnn_service.db.frames import set_codecs
 from gnn_service.db.keeper import PoolKeeper, read_capability
-from gnn_service.db.pool import Connection, ConnectionPool, Held, Prepare, RawConnection
+from gnn_service.db.pool import Connection, ConnectionPool, Held, Prepare
 from gnn_service.db.stats import Counters, DatabaseState, DatabaseStats
 from gnn_service.db.work import Isolation, transaction, within
 from gnn_service.observability import logs
@@ -35,10 +36,6 @@ from gnn_service.observability.tracing import SpanName, span
 
 T = TypeVar("T")
 _log = logs.logger("gnn_service.db.manager")
-
-
-async def _no_preparation(con: RawConnection) -> None:
-    """Leave a new connection as it is."""
 
 
 class DatabaseManager:
@@ -58,7 +55,7 @@ class DatabaseManager:
         *,
         url: SecretStr,
         clock: Clock | None = None,
-        prepare: Prepare = _no_preparation,
+        prepare: Prepare = set_codecs,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings

@@ -290,6 +290,7 @@ def server_settings(settings: DatabaseSettings) -> dict[str, str]:
     return {
         "application_name": "gnn-service",
         "search_path": SEARCH_PATH,
+        "timezone": "UTC",
         "statement_timeout": _ms(settings.statement_timeout_s),
         "lock_timeout": _ms(settings.connection.lock_timeout_s),
         "idle_in_transaction_session_timeout": _ms(settings.connection.idle_in_transaction_s),
