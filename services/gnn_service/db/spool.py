@@ -1,20 +1,20 @@
 """The spool: what was accepted while the database is away waits on disk, and nothing acknowledged is lost.
 
 `Spool.append` returns once the records are on the disk itself. Everything that arrives within a few milliseconds
-shares one fsync (group commit; J. Gray, A. Reuter, "Transaction Processing", 1993, 9.4.7). Files are only touched by
-one own thread.
+shares one fsync. Files are only touched by one own thread.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, ParamSpec, Self, TypeVar
 
 from gnn_service.core.clock import Clock, SystemClock
 from gnn_service.core.config_spool import SpoolSettings
 from gnn_service.core.errors import GnnServiceError, OverloadedError, SpoolFailedError
+from gnn_service.core.gather import Gather
 from gnn_service.db.own_thread import OwnThread
 from gnn_service.db.spool_format import SpoolRecord, check_record
 from gnn_service.db.spool_log import Entry, SpoolLog, SpoolStats
@@ -30,13 +30,6 @@ T = TypeVar("T")
 _log = logs.logger("gnn_service.db.spool")
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    entries: Sequence[Entry]
-    size: int
-    outcome: "asyncio.Future[int]"
-
-
 class Spool:
     """Use it as a context manager, or `start` and `stop` it. Belongs to one event loop.
 
@@ -45,6 +38,7 @@ class Spool:
         settings: bounds and times.
         clock: monotonic seconds and pauses.
         wall: seconds since 1970 UTC, for the age of records.
+        visit: shown every record that the start finds, in order, on another thread.
     """
 
     def __init__(
@@ -54,19 +48,24 @@ class Spool:
         *,
         clock: Clock | None = None,
         wall: Callable[[], float] = time.time,
+        visit: Callable[[SpoolRecord], None] | None = None,
     ) -> None:
         self._folder = folder
         self._settings = settings
         self._clock = clock or SystemClock()
         self._wall = wall
+        self._visit = visit
         self._thread: OwnThread | None = None
         self._files: SpoolLog | None = None  # made, used and closed on the thread
-        self._committer: asyncio.Task[None] | None = None
-        self._stopping = False
-        self._waiting: list[_Waiting] = []
-        self._waiting_bytes = 0
-        self._first_at = 0.0
-        self._wake = asyncio.Event()
+        self._gather: Gather[Sequence[Entry], int] = Gather(
+            self._commit,
+            name="spool",
+            wait_s=settings.commit_wait_ms / 1000,
+            waiting_max=settings.queue_max_bytes,
+            batch_max=settings.queue_max_bytes,
+            unavailable=SpoolFailedError,
+            clock=self._clock,
+        )
         self._seen, self._seen_at = SpoolStats(), 0.0
         self._refused = 0  # at this door, beside those that the files refuse
 
@@ -91,26 +90,18 @@ class Spool:
             self._thread.leave()
             self._thread = None
             raise
-        self._stopping = False
-        self._committer = asyncio.create_task(self._commit_for_ever(), name="spool")
+        self._gather.start()
 
     async def stop(self) -> None:
         """Write what waits, within a few seconds, and let go of the folder; a second time is no error."""
-        thread, committer = self._thread, self._committer
-        if thread is None or committer is None:
+        thread = self._thread
+        if thread is None:
             return
-        self._stopping = True
-        self._wake.set()
         try:
-            async with asyncio.timeout(STOP_S):
-                await asyncio.wait({committer})
-        except TimeoutError:
-            _log.error("the spool's disk does not answer", folder=str(self._folder))
+            if not await self._gather.stop(STOP_S):
+                _log.error("the spool's disk does not answer", folder=str(self._folder))
         finally:
-            committer.cancel()
-            self._thread = self._committer = None
-            self._fail(self._waiting, SpoolFailedError("the spool has stopped"))
-            self._waiting, self._waiting_bytes = [], 0
+            self._thread = None
             thread.submit(self._close)
             thread.leave()
         try:
@@ -122,7 +113,7 @@ class Spool:
     @property
     def empty(self) -> bool:
         """Whether everything accepted is in the database, as far as is known."""
-        return self._seen.records == 0 and self._waiting_bytes == 0
+        return self._seen.records == 0 and self._gather.size == 0
 
     def stats(self) -> SpoolStats:
         """What it holds and has seen."""
@@ -150,52 +141,15 @@ class Spool:
             check_record(kind, payload)
         if not entries:
             raise ValueError("there is nothing to append")
-        if self._thread is None or self._stopping:
-            raise SpoolFailedError("the spool is not running")
         size = sum(len(kind) + len(payload) for kind, payload in entries)
-        if self._waiting_bytes and self._waiting_bytes + size > self._settings.queue_max_bytes:
-            self._refused += len(entries)
-            raise OverloadedError(f"{self._waiting_bytes} bytes wait for the spool's disk", retry_after_s=1.0)
-        waiting = _Waiting(entries, size, asyncio.get_running_loop().create_future())
-        if not self._waiting:
-            self._first_at = self._clock.monotonic()
-        self._waiting.append(waiting)
-        self._waiting_bytes += size
-        self._wake.set()
-        return await self._in_time(waiting.outcome)
-
-    async def _commit_for_ever(self) -> None:
-        while not self._stopping or self._waiting:
-            await self._wake.wait()
-            gathered_s = self._clock.monotonic() - self._first_at
-            if not self._stopping and (pause := self._settings.commit_wait_ms / 1000 - gathered_s) > 0:
-                await self._clock.sleep(pause)
-            self._wake.clear()
-            taken, self._waiting = self._waiting, []
-            await self._commit(taken)
-            if self._waiting or self._stopping:
-                self._wake.set()
-
-    async def _commit(self, taken: list[_Waiting]) -> None:
-        batch = [waiting for waiting in taken if not waiting.outcome.done()]  # the others have gone
         try:
-            if batch:
-                outcomes = await self._on_thread(SpoolLog.append, [waiting.entries for waiting in batch])
-                for waiting, outcome in zip(batch, outcomes, strict=True):
-                    _settle(waiting.outcome, outcome)
-        except Exception as error:  # noqa: BLE001 - nobody may be left waiting
-            _log.exception("the spool failed")
-            self._fail(batch, SpoolFailedError(f"the spool failed: {error}"))
-        except asyncio.CancelledError:
-            self._fail(batch, SpoolFailedError("the spool's disk does not answer"))
+            return await self._in_time(self._gather.put(entries, size))
+        except OverloadedError:
+            self._refused += len(entries)
             raise
-        finally:
-            self._waiting_bytes -= sum(waiting.size for waiting in taken)
 
-    @staticmethod
-    def _fail(waiting: list[_Waiting], error: GnnServiceError) -> None:
-        for one in waiting:
-            _settle(one.outcome, error)
+    async def _commit(self, groups: Sequence[Sequence[Entry]]) -> Sequence[int | GnnServiceError]:
+        return await self._on_thread(SpoolLog.append, groups)
 
     # ---- draining ----
 
@@ -229,7 +183,7 @@ class Spool:
     # ---- the thread ----
 
     def _open(self) -> None:
-        self._files = SpoolLog(self._folder, self._settings, self._wall)
+        self._files = SpoolLog(self._folder, self._settings, self._wall, self._visit)
         self._seen, self._seen_at = self._files.stats(), self._clock.monotonic()
 
     def _close(self) -> None:
@@ -253,7 +207,7 @@ class Spool:
 
         return self._require_running().submit(job)
 
-    async def _in_time(self, outcome: "asyncio.Future[T]") -> T:
+    async def _in_time(self, outcome: Awaitable[T]) -> T:
         limit_s = self._settings.write_timeout_s
         try:
             async with asyncio.timeout(limit_s):
@@ -264,12 +218,3 @@ class Spool:
             ) from error
         except OSError as error:
             raise SpoolFailedError(f"the spool's disk fails: {error.strerror or error}") from error
-
-
-def _settle(outcome: "asyncio.Future[int]", value: int | GnnServiceError) -> None:
-    if outcome.done():
-        return
-    if isinstance(value, int):
-        outcome.set_result(value)
-    else:  # its own: one that several callers raise would gather the frames of all
-        outcome.set_exception(type(value)(value.detail, where=value.where, retry_after_s=value.retry_after_s))

@@ -90,12 +90,19 @@ class SpoolLog:
         folder: one process at a time.
         settings: its bounds.
         wall: seconds since 1970 UTC.
+        visit: shown every record that is there to drain, in order.
 
     Raises:
         ConfigurationError: the folder cannot be used, another process has it, or a newer version wrote it.
     """
 
-    def __init__(self, folder: Path, settings: SpoolSettings, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: SpoolSettings,
+        wall: Callable[[], float] = time.time,
+        visit: Callable[[SpoolRecord], None] | None = None,
+    ) -> None:
         self._folder = folder
         self._settings = settings
         self._wall = wall
@@ -103,7 +110,7 @@ class SpoolLog:
         try:
             self._aside = Aside(folder, settings.bytes_max)
             self._position = Position(folder)
-            found = spool_recovery.recover(folder, self._aside, self._position.value)
+            found = spool_recovery.recover(folder, self._aside, self._position.value, visit)
         except OSError as error:
             self._lock.release()
             raise spool_recovery.unusable(folder, error) from error

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,7 @@ from gnn_service.core.errors import ConfigurationError
 from gnn_service.db import spool_files
 from gnn_service.db.spool_aside import Aside
 from gnn_service.db.spool_files import FolderLock
-from gnn_service.db.spool_format import HEADER_BYTES, SegmentName, header_is_whole, scan
+from gnn_service.db.spool_format import HEADER_BYTES, SegmentName, SpoolRecord, header_is_whole, scan
 from gnn_service.observability import logs
 
 _LOCK: Final = "lock"
@@ -98,10 +99,10 @@ def _try_writing(folder: Path) -> None:
             raise
 
 
-def recover(folder: Path, aside: Aside, position: int) -> Recovered:
+def recover(folder: Path, aside: Aside, position: int, visit: Callable[[SpoolRecord], None] | None = None) -> Recovered:
     """Look through every segment: check every record, cut what a crash left unfinished, remove what is drained.
 
-    What lies before sequence number ``position`` is drained.
+    What lies before sequence number ``position`` is drained; ``visit`` is shown each record that is not.
 
     Raises:
         ConfigurationError: a newer version wrote it.
@@ -112,24 +113,29 @@ def recover(folder: Path, aside: Aside, position: int) -> Recovered:
     ordered = sorted(names.items(), key=lambda item: (item[1].first, item[1].salt))
     for index, (path, name) in enumerate(ordered):
         try:
-            _look_through(path, name, found, aside, last=index == len(ordered) - 1)
+            records = _look_through(path, name, found, aside, last=index == len(ordered) - 1)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
             aside.damage(path, f"cannot be read: {error.strerror}")
             aside.keep_segment(path)
+            continue
+        for record in records if visit else ():
+            visit(record)
     if found.records or found.cut_bytes:
         _log.info("the spool holds records from before", records=found.records, cut_bytes=found.cut_bytes)
     return found
 
 
-def _look_through(path: Path, name: SegmentName, found: Recovered, aside: Aside, *, last: bool) -> None:
+def _look_through(path: Path, name: SegmentName, found: Recovered, aside: Aside, *, last: bool) -> list[SpoolRecord]:
+    """Take a segment in, or remove it where there is nothing to drain; the records to drain."""
     data = path.read_bytes()
     segment = Segment(path, name, end=len(data), size=len(data), last=name.first - 1)
     if len(data) >= HEADER_BYTES and not header_is_whole(data, name.salt, where=str(path)):
         segment.damaged = True
         aside.damage(path, "the header is damaged")
-    records, cursor = 0, HEADER_BYTES
+    records: list[SpoolRecord] = []
+    cursor = HEADER_BYTES
     for stretch in scan(data, name.salt, HEADER_BYTES):
         if stretch.record is None:
             if stretch.cut and last:
@@ -142,14 +148,14 @@ def _look_through(path: Path, name: SegmentName, found: Recovered, aside: Aside,
         if stretch.record.sequence < found.position:
             cursor = stretch.end
             continue
-        records += 1
+        records.append(stretch.record)
         if found.oldest_us is None:
             found.oldest_us = stretch.record.time_us
     found.following = max(found.following, name.first, segment.last + 1)
-    if records == 0:
+    if not records:
         found.cut_bytes += len(data) - segment.end if len(data) >= HEADER_BYTES else len(data)
         _remove(segment, aside)
-        return
+        return records
     if segment.end < len(data):
         found.cut_bytes += len(data) - segment.end
         spool_files.cut(path, segment.end)
@@ -157,7 +163,8 @@ def _look_through(path: Path, name: SegmentName, found: Recovered, aside: Aside,
     if not found.segments:
         found.cursor = cursor
     found.segments.append(segment)
-    found.records += records
+    found.records += len(records)
+    return records
 
 
 def _remove(segment: Segment, aside: Aside) -> None:
