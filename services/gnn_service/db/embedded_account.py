@@ -1,6 +1,7 @@
 """Who runs the embedded PostgreSQL, and how its programs are started as that user."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ if sys.platform != "win32":
 
 _UNPRIVILEGED = "nobody"
 _POLL_S = 0.02
+_DISK_IS_FULL = ("No space left on device", "Disk quota exceeded", "Check free disk space")
+_LAST_WORDS = ("PANIC:", "FATAL:", "ERROR:", "error:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,8 @@ def spawn(
     launcher = [sys.executable, "-I", "-S", embedded_launch.__file__]
     return subprocess.Popen(  # noqa: S603 -- programs of our own package
         [*launcher, str(os.getpid()), *map(str, identity), *command],
-        cwd=folder, env=_environment(os.environ), stdin=stdin, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        cwd=folder, env=_environment(os.environ), start_new_session=True,
+        stdin=stdin, stdout=output, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 
@@ -125,13 +129,22 @@ def run(account: Account, command: list[str], folder: Path, *, give_up: Event, u
 
 def explain(name: str, shown: str) -> str:
     """One line about why a program of PostgreSQL failed, from what it printed."""
-    lines = [line.strip() for line in shown.splitlines() if line.strip()]
-    if "No space left on device" in shown or "Disk quota exceeded" in shown:
+    if any(sign in shown for sign in _DISK_IS_FULL):
         return f"the disk of the embedded database is full ({name}): free space there, then start again"
-    telling = [line for line in lines if any(word in line for word in ("PANIC:", "FATAL:", "ERROR:", "error:"))]
-    said = (telling or lines or ["it said nothing"])[-1]
+    lines = [line.strip() for line in shown.splitlines() if line.strip()]
+    places = [place for place, line in enumerate(lines) if any(word in line for word in _LAST_WORDS)]
+    last = places[-1] if places else len(lines) - 1
+    first = (
+        max(last - 1, 0) if lines and lines[last].endswith("contains errors") else last
+    )  # the line before says which
+    said = [_bare(line) for line in lines[first : last + 1]] or ["it said nothing"]
     hints = [line.partition("HINT:")[2].strip() for line in lines if "HINT:" in line]
-    return " -- ".join([f"{name} of the embedded database failed: {said}", *hints[-1:]])
+    return f"{name} of the embedded database failed: " + " -- ".join([*said, *hints[-1:]])
+
+
+def _bare(line: str) -> str:
+    """A line of the log without the time and the process it begins with."""
+    return re.sub(r"^\S+ \S+ UTC \[\d+\] \S*?\s*(?=[A-Z]+: )", "", line)
 
 
 def _environment(given: Mapping[str, str]) -> dict[str, str]:
