@@ -29,26 +29,29 @@ class Deadlines:
         self._clock = clock
         self._live = live
         self._timer: asyncio.TimerHandle | None = None
-        self.at = float("inf")
-        """When the timer rings; later deadlines need not be watched."""
+        self._at = float("inf")
 
     def watch(self, request: Request) -> None:
-        """Have a request that has just arrived told at its deadline."""
-        if request.deadline_at < self.at:
-            self._wind_up(request.deadline_at, request.deadline_at - request.arrived_at)
+        """Have a request that has just arrived told at its deadline.
+
+        Compared in the event loop's time: after a jump of the clock the timer rings later than that clock says.
+        """
+        at = asyncio.get_running_loop().time() + request.deadline_at - request.arrived_at
+        if at < self._at:
+            self._wind_up(at)
 
     def close(self) -> None:
         """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.at = float("inf")
+        self._at = float("inf")
 
-    def _wind_up(self, at: float, delay_s: float) -> None:
+    def _wind_up(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self.at = at
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
+        self._at = at
+        self._timer = asyncio.get_running_loop().call_at(at, self._ring)
 
     def _ring(self) -> None:
         self.close()
@@ -60,7 +63,8 @@ class Deadlines:
             else:
                 soonest = min(soonest, request.deadline_at)
         if soonest < float("inf"):
-            self._wind_up(soonest, max(soonest - now, _PAUSE_S + len(requests) * _PAUSE_PER_REQUEST_S))
+            pause_s = max(soonest - now, _PAUSE_S + len(requests) * _PAUSE_PER_REQUEST_S)
+            self._wind_up(asyncio.get_running_loop().time() + pause_s)
 
 
 def expire(request: Request) -> None:

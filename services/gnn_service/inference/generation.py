@@ -147,8 +147,7 @@ class Generation:
             if priority is not Priority.PROBE:
                 self._counters.ended[_AT_THE_DOOR[type(refusal)]] += 1
             raise
-        if request.deadline_at < self._deadlines.at:
-            self._deadlines.watch(request)
+        self._deadlines.watch(request)
         for instance in self.instances:
             if instance.idle:
                 instance.rouse()
