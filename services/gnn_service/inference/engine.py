@@ -137,11 +137,11 @@ class Engine:
         for generation in generations:
             generation.close_door()  # all in this instant: none takes another one's place any more
         others = [asyncio.create_task(self._shadow.stop())]
-        if self._retiring is not None:
-            others.append(self._retiring)
         try:
             await asyncio.gather(*(generation.stop(limit_s) for generation in generations))
         finally:
+            if self._retiring is not None:
+                others.append(self._retiring)
             await asyncio.wait(others)
 
     async def __aenter__(self) -> Self:
@@ -247,13 +247,14 @@ class Engine:
         try:
             await coming.start()
             if coming.state is not WorkerState.READY:  # stopped, or lost, in the same instant
-                await coming.stop(drain_s=0)
                 raise EngineStoppedError("the new model did not stay up; the present one serves on")
         except BaseException:
             self._counters.failed_swaps += 1
+            # As below: it outlives a caller who gives up, even one who does so twice.
+            self._retiring = asyncio.create_task(self._dismiss(coming), context=contextvars.Context())
+            await asyncio.shield(self._retiring)
             raise
-        finally:
-            self._coming = None
+        self._coming = None
         self._going, self._now = self._now, coming
         self._previous = self._going.spec
         self._counters.swaps += 1
@@ -343,6 +344,13 @@ class Engine:
             version=now.spec.version,
             shadow=self._shadow.stats(),
         )
+
+    async def _dismiss(self, coming: Generation) -> None:
+        """End a model that was not taken."""
+        try:
+            await coming.stop(drain_s=0)
+        finally:
+            self._coming = None
 
     async def _retire(self, old: Generation) -> None:
         """Let an old model finish what it has, and end it."""

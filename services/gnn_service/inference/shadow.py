@@ -168,10 +168,13 @@ class ShadowPlace:
                 return
             if self._stopped:
                 raise EngineStoppedError("the service is stopping; no shadow begins any more", retry_after_s=1.0)
-            self._coming = Shadow(spec, self._shared, translate=translate, disagree=disagree)
+            self._coming = coming = Shadow(spec, self._shared, translate=translate, disagree=disagree)
             try:
-                await self._coming.start()
-                self._now = self._coming
+                await coming.start()
+                self._now = coming
+            except BaseException:
+                await self._end(coming)
+                raise
             finally:
                 self._coming = None
 
@@ -200,10 +203,14 @@ class ShadowPlace:
     async def _clear(self) -> None:
         if self._now is not None:
             gone, self._now = self._now, None
-            # It outlives a caller who gives up: the thread leaves all the same.
-            self._leaving = asyncio.create_task(gone.stop(), context=contextvars.Context())
-        if self._leaving is not None:
+            await self._end(gone)
+        elif self._leaving is not None:
             await asyncio.shield(self._leaving)
+
+    async def _end(self, gone: Shadow) -> None:
+        # It outlives a caller who gives up: the thread leaves all the same.
+        self._leaving = asyncio.create_task(gone.stop(), context=contextvars.Context())
+        await asyncio.shield(self._leaving)
 
 
 def largest_difference(answer: Output, other: Output) -> float:

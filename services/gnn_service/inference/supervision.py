@@ -122,8 +122,8 @@ class Supervisor:
             self.worker.retire()  # not given up yet: it leaves when its present job has ended
             self._leaving.append(self.worker)
             self.worker = None
-        leaving, self._leaving = self._leaving, []
-        await self._shared.left_behind.join(list(leaving))
+        await self._shared.left_behind.join(list(self._leaving))
+        self._leaving = []
         self._become(WorkerState.STOPPED)
 
     async def _begin(self) -> None:

@@ -59,6 +59,15 @@ async def test_what_is_refused_at_the_door_raises_at_once_and_is_counted_once():
         subject.submit(item(1))
 
 
+async def test_the_door_closes_in_the_instant_of_a_stop():
+    async with engine(Factory()) as subject:
+        stopping = asyncio.create_task(subject.stop())
+        await asyncio.sleep(0)
+        with pytest.raises(EngineStoppedError):
+            subject.submit(item(1))
+        await stopping
+
+
 async def test_what_goes_wrong_later_is_the_futures_exception():
     factory = Factory()
     async with engine(factory) as subject:

@@ -342,3 +342,21 @@ async def test_an_engine_that_stops_lets_the_old_model_finish_what_it_has():
         async with asyncio.timeout(3):
             await asyncio.gather(stopping, swapping)
     assert model_threads() == []
+
+
+async def test_a_model_whose_swap_was_given_up_twice_is_waited_for_by_a_stop():
+    slow = SlowFactory(prepare=lambda runtime: runtime.gate.clear())
+    async with engine(Factory()) as subject:
+        swapping = asyncio.create_task(subject.swap(model(slow, "2")))
+        await until(lambda: bool(slow.built))
+        for _ in range(2):
+            swapping.cancel()
+            await asyncio.sleep(0.01)
+        with pytest.raises(asyncio.CancelledError):
+            await swapping
+        assert subject.health().swapping, "two are in memory still"
+        with pytest.raises(SwapRefusedError):
+            await subject.swap(shifted())
+        asyncio.get_running_loop().call_later(0.05, slow.now.gate.set)
+    assert slow.now.closed
+    assert model_threads() == []
