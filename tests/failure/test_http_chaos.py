@@ -69,7 +69,7 @@ def settings(tmp_path: Path) -> Settings:
     (tmp_path / "reciprocal.onnx").write_bytes(reciprocal_of_root())
     graphs = {name: tmp_path / f"{name}.onnx" for name in ("double", "reciprocal")}
     inference = {**SMALL, "tensor_models": graphs, "breaker": {"minimum_calls": 1000}}
-    return load_settings(api={"port": 0, "body_timeout_s": 1.5, "keep_alive_s": 2}, inference=inference)
+    return load_settings(api={"port": 0, "body_timeout_s": 2.5, "keep_alive_s": 5}, inference=inference)
 
 
 async def counted(url: str) -> tuple[Counter[int], Counter[str], str]:
