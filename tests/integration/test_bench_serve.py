@@ -17,6 +17,7 @@ from gnn_service.bench.serve_scaling import bench_scaling
 from gnn_service.bench.serve_workers import workers
 from gnn_service.core.errors import UnavailableError
 
+pytestmark = pytest.mark.timeout(180)  # several processes start, which takes its time where others work as well
 BENCH = [sys.executable, "-c", "from gnn_service.cli.main import run; run()", "bench", "serve"]
 
 
@@ -35,7 +36,7 @@ def test_loads_are_measured_beside_the_bare_model_without_an_error(tmp_path: Pat
         "--open-duration",
         "0.5",
     ]
-    done = subprocess.run([*BENCH, *loads, "--json"], capture_output=True, text=True, cwd=tmp_path, timeout=55)
+    done = subprocess.run([*BENCH, *loads, "--json"], capture_output=True, text=True, cwd=tmp_path, timeout=150)
     assert (done.returncode, done.stderr) == (0, "")
     measured = orjson.loads(done.stdout)["measured"]
     assert [(one["target"], one["wire"]) for one in measured] == [("/v1/diagnose", "json"), ("/v2 bundle", "binary")]

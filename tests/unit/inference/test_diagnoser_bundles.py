@@ -71,6 +71,7 @@ async def test_a_window_that_was_encoded_for_one_bundle_is_computed_and_read_by_
     assert found.anomaly == pytest.approx(wanted.anomaly, abs=1e-6)
 
 
+@pytest.mark.timeout(180)
 async def test_diagnoses_that_run_through_a_swap_are_each_of_one_bundle(diagnoser):
     windows = [window(Cycle(charge_bar=95.0 + k), seed=k) for k in range(12)]
     known = {
