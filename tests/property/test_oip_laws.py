@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gnn_service.api.oip.codec import parse, write
-from gnn_service.api.oip.tensors import DATATYPES, TensorModelView
+from gnn_service.api.oip.tensors import DATATYPE_OF, DATATYPES, TensorModelView
 from gnn_service.core.errors import InvalidInputError
 from gnn_service.inference.tensors import TensorSpec
 from tests.support.oip import good, packed, tensor, view
@@ -35,7 +35,7 @@ def arrays(draw):
 
 @given(arrays(), st.booleans(), st.booleans(), st.booleans(), st.none() | st.text(st.characters(codec="utf-8")))
 def test_what_is_written_is_read_back(array, bytes_in, bytes_out, nested, known_as):
-    datatype = next(name for name, dtype in DATATYPES.items() if dtype == array.dtype)
+    datatype = DATATYPE_OF[array.dtype]
     spec = TensorSpec("x", array.dtype, ("batch", *map(str, range(array.ndim - 1))))
     model = TensorModelView.of("m", "1", "p", [spec], [TensorSpec("y", array.dtype, spec.shape)], 8)
     each = tensor("x", array)

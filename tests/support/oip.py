@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from gnn_service.api.oip.tensors import DATATYPES, TensorModelView
+from gnn_service.api.oip.tensors import DATATYPE_OF, DATATYPES, TensorModelView
 from gnn_service.inference.tensors import TensorSpec
 
 F4, I8 = np.dtype(np.float32), np.dtype(np.int64)
@@ -23,9 +23,8 @@ def one_input(datatype: str, *shape: int | str) -> TensorModelView:
 
 
 def tensor(name: str, array: np.ndarray[Any, Any], **changes: Any) -> dict[str, Any]:
-    names = {dtype: datatype for datatype, dtype in DATATYPES.items()}
     flat = array.ravel().tolist()
-    return {"name": name, "shape": list(array.shape), "datatype": names[array.dtype], "data": flat} | changes
+    return {"name": name, "shape": list(array.shape), "datatype": DATATYPE_OF[array.dtype], "data": flat} | changes
 
 
 def good() -> dict[str, Any]:

@@ -145,8 +145,7 @@ def graph_target(name: str, path: Path, dims: Mapping[str, int], wire: Wire) -> 
     Raises GraphError where the graph cannot be served, InvalidInputError where an open axis has no length.
     """
     graph = OnnxGraph.read(path, name)
-    inputs = [(spec.name, spec.shape, spec.dtype) for spec in graph.inputs]
-    tensors = random_tensors(inputs, dims)
+    tensors = random_tensors(graph.inputs, dims)
     messages = tuple(
         infer_message(name, {key: _moved("readings", value, k) for key, value in tensors.items()}, wire)
         for k in range(VARIANTS)

@@ -11,11 +11,13 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from gnn_service.api.oip.tensors import DATATYPE_OF
 from gnn_service.bench.serve_http import request_bytes
 from gnn_service.client.payload import machine_value, window_value
 from gnn_service.core.errors import InvalidInputError
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.window import Window
+from gnn_service.inference.tensors import TensorSpec
 from gnn_service.recordings.folder import read_recording
 from gnn_service.recordings.windows import cycle_windows
 
@@ -27,21 +29,6 @@ VARIANTS: Final = 16
 """Different requests that are sent in turn, so that nothing can answer from what it has just seen."""
 
 _JSON: Final = {"content-type": "application/json"}
-_DATATYPES: Final = {
-    np.dtype(np.bool_): "BOOL",
-    np.dtype(np.uint8): "UINT8",
-    np.dtype(np.uint16): "UINT16",
-    np.dtype(np.uint32): "UINT32",
-    np.dtype(np.uint64): "UINT64",
-    np.dtype(np.int8): "INT8",
-    np.dtype(np.int16): "INT16",
-    np.dtype(np.int32): "INT32",
-    np.dtype(np.int64): "INT64",
-    np.dtype(np.float16): "FP16",
-    np.dtype(np.float32): "FP32",
-    np.dtype(np.float64): "FP64",
-}
-"""Datatypes of the Open Inference Protocol V2 (https://github.com/kserve/open-inference-protocol)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,17 +77,17 @@ def infer_message(model: str, tensors: Tensors, wire: Wire) -> Message:
     return Message(path, head + b"".join(array.tobytes() for array in arrays), headers)
 
 
-def random_tensors(inputs: Sequence[tuple[str, Sequence[int | str | None], Any]], dims: Mapping[str, int]) -> Tensors:
-    """One item for the inputs (name, shape, dtype) of a graph: normal numbers, zeros where it takes integers.
+def random_tensors(inputs: Sequence[TensorSpec], dims: Mapping[str, int]) -> Tensors:
+    """One item for the inputs of a graph: normal numbers, zeros where it takes integers.
 
     The first axis is the batch. Raises InvalidInputError for another axis of open length that ``dims`` does not give.
     """
     rng = np.random.default_rng(0)
     tensors = {}
-    for name, shape, dtype in inputs:
-        sizes = [1] + [_size(name, axis, dims) for axis in shape[1:]]
-        whole = np.issubdtype(dtype, np.floating)
-        tensors[name] = rng.standard_normal(sizes).astype(dtype) if whole else np.zeros(sizes, dtype)
+    for spec in inputs:
+        sizes = [1] + [_size(spec.name, axis, dims) for axis in spec.shape[1:]]
+        real = spec.dtype.kind == "f"
+        tensors[spec.name] = rng.standard_normal(sizes).astype(spec.dtype) if real else np.zeros(sizes, spec.dtype)
     return tensors
 
 
@@ -114,6 +101,6 @@ def _size(name: str, axis: int | str | None, dims: Mapping[str, int]) -> int:
 
 def _datatype(name: str, value: NDArray[Any]) -> str:
     try:
-        return _DATATYPES[value.dtype]
+        return DATATYPE_OF[value.dtype]
     except KeyError:
         raise InvalidInputError(f"input {name!r} is {value.dtype}, which the protocol does not know") from None

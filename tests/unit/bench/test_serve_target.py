@@ -15,6 +15,7 @@ from gnn_service.bench.serve_target import (
 )
 from gnn_service.core.errors import GraphError, InvalidInputError
 from gnn_service.domain.check import check_machine
+from gnn_service.inference.tensors import TensorSpec
 from gnn_service.model.encode import NODE_BUCKETS, SENSOR_BUCKETS
 from tests.support.onnx_graphs import FEATURES, message_passing
 
@@ -61,7 +62,8 @@ def test_a_type_that_the_protocol_does_not_know_is_named():
 
 
 def test_open_axes_take_the_lengths_that_are_given():
-    inputs = [("x", ["batch", "nodes", 4], "float32"), ("edges", ["batch", 2, None], "int64")]
+    x = TensorSpec("x", np.dtype(np.float32), ("batch", "nodes", 4))
+    inputs = [x, TensorSpec("edges", np.dtype(np.int64), ("batch", 2, None))]
     with pytest.raises(InvalidInputError, match="--dim nodes=N"):
         random_tensors(inputs, {})
     with pytest.raises(InvalidInputError, match="'edges'"):

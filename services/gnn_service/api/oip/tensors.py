@@ -31,7 +31,8 @@ DATATYPES: Final[Mapping[str, np.dtype[Any]]] = MappingProxyType(
 )
 """The protocol's numeric datatypes; BYTES and BF16 are not served."""
 
-_NAMES: Final = MappingProxyType({dtype: name for name, dtype in DATATYPES.items()})
+DATATYPE_OF: Final[Mapping[np.dtype[Any], str]] = MappingProxyType({dtype: name for name, dtype in DATATYPES.items()})
+"""The other way round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,8 @@ class TensorModelView:
             name,
             version,
             platform,
-            {spec.name: InputPlan(spec.name, _NAMES[spec.dtype], spec.dtype, _sizes(spec)) for spec in inputs},
-            {spec.name: OutputPlan(spec.name, _NAMES[spec.dtype], _sizes(spec)) for spec in outputs},
+            {spec.name: InputPlan(spec.name, DATATYPE_OF[spec.dtype], spec.dtype, _sizes(spec)) for spec in inputs},
+            {spec.name: OutputPlan(spec.name, DATATYPE_OF[spec.dtype], _sizes(spec)) for spec in outputs},
             (batch, *(tuple(axes) for axes in tied.values() if len(axes) > 1)),
             batch_max,
             {binary: tuple(RequestedOutput(spec.name, binary) for spec in outputs) for binary in (False, True)},
