@@ -8,11 +8,14 @@ import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
+from gnn_service.db.frame_copy import copy_frames
 from gnn_service.db.frames import FrameBlock
 from gnn_service.db.layouts import Layout, merge, remap, union
 from gnn_service.db.machines import make_layout
 from gnn_service.db.repository import Connection
 
+COPY_FRAMES: Final = 500
+"""From so many frames on, COPY costs less than an INSERT, its transaction included."""
 Touched = tuple[int, NDArray[np.int64]]
 """A machine, and times of its frames that were written."""
 
@@ -42,15 +45,32 @@ class Stored:
 async def write_frames(con: Connection, tenant_id: int, blocks: Sequence[FrameBlock]) -> list[Stored]:
     """Write blocks of frames; says what became of each. All blocks are of layouts that fit them.
 
-    Where every tick is new, as nearly always, this is one statement and needs no transaction around it. Two writers
-    of the same ticks wait for each other in the order of the blocks' keys, so that sorted blocks never block for good.
+    Where every tick is new, as nearly always, this is one statement, and for many frames a COPY. Two writers of the
+    same ticks wait for each other in the order of the blocks' keys, so that sorted blocks never block for good.
     """
+    if sum(map(len, blocks)) >= COPY_FRAMES and await _copy_all(con, tenant_id, blocks):
+        return [Stored(stored=len(block)) for block in blocks]
     fresh = await con.fetch(_INSERT, *_insertion(tenant_id, blocks))
     if sum(row["frames"] for row in fresh) == sum(map(len, blocks)):
         return [Stored(stored=len(block)) for block in blocks]
     new = {(row["machine_id"], row["rate_group"]): np.sort(row["times"]) for row in fresh}
     async with con.transaction():
         return await _merge_blocks(con, tenant_id, blocks, new)
+
+
+async def _copy_all(con: Connection, tenant_id: int, blocks: Sequence[FrameBlock]) -> bool:
+    """COPY blocks where nothing lies in their stretches yet and all machines are there; whether that was so."""
+    bounds = [(block.machine_id, block.rate_group, block.times[0], block.times[-1]) for block in blocks]
+    machine_ids, groups, first, last = map(list, zip(*bounds, strict=True))
+    stale = _stretches((block.machine_id, block.times) for block in blocks)
+    try:
+        async with con.transaction():
+            free = await con.fetchval(_MARK_FREE, tenant_id, machine_ids, groups, first, last, *stale)
+            if free:
+                await copy_frames(con, tenant_id, blocks)
+            return bool(free)
+    except asyncpg.UniqueViolationError:  # another writer came in between, or two blocks share a tick
+        return False
 
 
 def _insertion(tenant_id: int, blocks: Sequence[FrameBlock]) -> tuple[Any, ...]:
@@ -162,6 +182,20 @@ select layout_id, machine_id, rate_group, sensor_ids from layout where tenant_id
 _MARK_STALE: Final = """
 insert into rollup_stale (tenant_id, machine_ids, from_ts, to_ts)
 values ($1, $2::int[], $3::timestamptz[], $4::timestamptz[])"""
+_MARK_FREE: Final = """
+with free as (
+    select (select count(*) from machine where tenant_id = $1 and machine_id = any($6::int[]) and deleted_at is null)
+           = cardinality($6::int[])
+       and not exists (
+           select from unnest($2::int[], $3::smallint[], $4::timestamptz[], $5::timestamptz[]) b(machine_id, rate_group,
+                                                                                                 first, last)
+           where exists (
+               select from frame f where f.tenant_id = $1 and f.machine_id = b.machine_id
+                   and f.rate_group = b.rate_group and f.ts between b.first and b.last)) as all_free),
+stale as (
+    insert into rollup_stale (tenant_id, machine_ids, from_ts, to_ts)
+    select $1, $6::int[], $7::timestamptz[], $8::timestamptz[] from free where all_free)
+select all_free from free"""
 # a slice of one long array costs the same wherever it lies: its elements have a fixed width
 _INSERT: Final = """
 with alive as materialized (

@@ -19,9 +19,9 @@ from gnn_service.core.errors import InvalidInputError
 
 __all__ = ["FrameBlock", "decode_reals", "decode_times", "encode_reals", "encode_times", "set_codecs"]
 
-_REAL, _REALS = 700, 1021  # type oids, pg_type.dat
+REAL, _REALS = 700, 1021  # type oids, pg_type.dat
 _TIMESTAMPTZ, _TIMESTAMPTZS = 1184, 1185
-_EPOCH_US: Final = 946_684_800_000_000
+EPOCH_US: Final = 946_684_800_000_000
 """PostgreSQL counts microseconds from 2000-01-01 UTC."""
 _UNIX: Final = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST_US, LATEST_US = 0, 7_258_118_400_000_000
@@ -113,7 +113,7 @@ def encode_reals(values: ArrayLike) -> bytes:
     items = np.empty(array.size, _REAL_ITEM)
     items["length"] = 4
     items["value"] = array.ravel()
-    return _head(array.shape, _REAL) + items.tobytes()
+    return _head(array.shape, REAL) + items.tobytes()
 
 
 def decode_reals(data: bytes) -> NDArray[np.float32]:
@@ -134,7 +134,7 @@ def encode_times(times: ArrayLike | Sequence[datetime]) -> bytes:
         raise ValueError(f"times are int64 microseconds or datetimes, not {array.dtype}")
     items = np.empty(array.size, _TIME_ITEM)
     items["length"] = 8
-    items["value"] = array.ravel().astype(np.int64) - _EPOCH_US
+    items["value"] = array.ravel().astype(np.int64) - EPOCH_US
     return _head(array.shape, _TIMESTAMPTZ) + items.tobytes()
 
 
@@ -142,7 +142,7 @@ def decode_times(data: bytes) -> NDArray[np.int64]:
     """``timestamptz[]`` as int64 microseconds since 1970 UTC. ValueError for a null element."""
     shape, start = _shape(data)
     items = np.frombuffer(data, _TIME_ITEM, offset=start)
-    return (items["value"].astype(np.int64) + _EPOCH_US).reshape(shape)
+    return (items["value"].astype(np.int64) + EPOCH_US).reshape(shape)
 
 
 def _microseconds(time: datetime) -> int:

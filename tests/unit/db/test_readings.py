@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gnn_service.core.errors import InvalidInputError, InvalidMachineError
+from gnn_service.db import frame_writing
 from gnn_service.db import readings as module
 from gnn_service.db.frames import FrameBlock
 from gnn_service.db.machines import MachineRepository
@@ -13,6 +14,12 @@ from gnn_service.db.readings import ReadingRepository, Stored
 from tests.support.stored import SECOND, START_US, pump, sensor, ticks
 
 NAN = np.nan
+
+
+@pytest.fixture(autouse=True, params=[1, 10**9], ids=["copied", "inserted"])
+def way_in(request, monkeypatch):
+    """Many frames and few take different ways into the table; what holds for one holds for the other."""
+    monkeypatch.setattr(frame_writing, "COPY_FRAMES", request.param)
 
 
 async def made(runner, *sensors, name="M1"):
@@ -42,7 +49,7 @@ async def test_frames_come_back_bit_by_bit(runner):
     assert window.values.tobytes() == values.tobytes()
 
 
-async def test_new_frames_take_one_statement(runner):
+async def test_new_frames_take_one_turn_with_the_database(runner):
     stored = await made(runner, sensor("A"))
     readings = ReadingRepository(runner)
     await readings.store(stored.blocks(ticks(1), ("A",), rows([[1]])))
