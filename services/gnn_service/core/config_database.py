@@ -96,7 +96,7 @@ class DatabaseSettings(SettingsGroup):
     query_timeout_s: float = Field(30.0, gt=0, le=3600, description="Seconds that a query may take, client side.")
     statement_timeout_s: float = Field(29.0, gt=0, le=3600, description="Seconds that a query may take, server side.")
     slow_query_s: float = Field(1.0, gt=0, le=3600, description="Seconds after which a query is logged as slow.")
-    shutdown_timeout_s: float = Field(5.0, gt=0, le=60, description="Seconds for open work when the pool closes.")
+    shutdown_timeout_s: float = Field(5.0, ge=2, le=60, description="Seconds for open work when the pool closes.")
     connection: ConnectionSettings = Field(
         default_factory=ConnectionSettings, description="A single connection's limits."
     )

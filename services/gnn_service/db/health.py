@@ -101,7 +101,8 @@ class HealthWatch:
     async def _watch(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._now.wait(), self.pause_s())
+                async with asyncio.timeout(self.pause_s()):  # before 3.12, wait_for can lose a cancellation
+                    await self._now.wait()
             with contextlib.suppress(Exception):  # counted, logged on a change of state, and kept in last_error
                 await self.check()
 

@@ -18,7 +18,7 @@ from gnn_service.db.stats import Counters, DatabaseState
 from gnn_service.observability import logs
 
 _START_S: Final = 4.0  # a service whose database is silent is up and degraded within 5 s
-_STOP_MARGIN_S: Final = 0.6  # of the time to stop, for cutting off what did not end
+_STOP_MARGIN_S: Final = 1.1  # of the time to stop, for taking leave and for cutting off
 _log = logs.logger("gnn_service.db.keeper")
 
 

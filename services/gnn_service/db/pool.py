@@ -101,6 +101,9 @@ class ConnectionPool:
         self._counters = counters
         self._clock = clock
         self._moved_s = clock.monotonic()
+        self._held = 0
+        self._nothing_held = asyncio.Event()
+        self._nothing_held.set()
         limits = settings.connection
         logging.getLogger("asyncpg.pool").addFilter(_FLOOR_NOISE)
         self._pool = asyncpg.create_pool(
@@ -166,6 +169,8 @@ class ConnectionPool:
             counters.waiters -= 1
         self._moved_s = self._clock.monotonic()
         counters.acquire_s.observe(self._moved_s - started)
+        self._held += 1
+        self._nothing_held.clear()
         return Held(con, LeakWatch(self._settings.connection.leak_after_s, self._leaked))
 
     async def give_back(self, held: Held, error: BaseException | None = None, *, tidy: bool = False) -> None:
@@ -195,6 +200,9 @@ class ConnectionPool:
             _log.debug("connection cut off", reason=repr(trouble))
         finally:
             self._moved_s = self._clock.monotonic()
+            self._held -= 1
+            if not self._held:
+                self._nothing_held.set()
 
     async def top_up(self) -> None:
         """Make the connections that are missing from the minimum, if asyncpg has not."""
@@ -207,16 +215,22 @@ class ConnectionPool:
                 stack.push_async_callback(self.give_back, held)
 
     async def close(self, timeout_s: float) -> None:
-        """Wait for what is under way and say good-bye to the server, for at most ``timeout_s``; then cut off."""
+        """Wait for what is under way, for at most ``timeout_s``, say good-bye to the server, and cut off the rest."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._nothing_held.wait()
+        except TimeoutError:
+            _log.warning("database work is cut off by the shutdown", connections=self._held)
+            self.terminate()
         closing = asyncio.ensure_future(self._pool.close())
         try:
-            await asyncio.wait({closing}, timeout=timeout_s)
+            await asyncio.wait({closing}, timeout=CANCEL_GRACE_S)
         finally:
-            if not closing.done():
-                self.terminate()
-                closing.cancel()
-            with contextlib.suppress(Exception, asyncio.CancelledError):
-                await asyncio.wait_for(closing, CANCEL_GRACE_S)
+            self.terminate()
+            closing.cancel()
+        await asyncio.wait({closing}, timeout=CANCEL_GRACE_S)
+        if closing.done() and not closing.cancelled():
+            closing.exception()  # nobody else asks for it
 
     def terminate(self) -> None:
         """Cut off every connection at once; who holds one gets an error."""
