@@ -1,9 +1,8 @@
 """A database with tables, and a runner of repositories' work on a plain pool: no retries that would hide a fault."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from typing import Any, TypeVar
 
 import asyncpg
@@ -13,7 +12,6 @@ from pydantic import SecretStr
 
 from gnn_service.db.frames import set_codecs
 from gnn_service.domain.machine import Component, Machine, Sensor, Span
-from tests.support.postgres import TestServer, wait_for
 
 T = TypeVar("T")
 START_US = 1_790_000_000_000_000
@@ -58,32 +56,11 @@ async def plain_runner(url: SecretStr, connections: int = 4) -> AsyncIterator[Pl
         await asyncio.wait_for(pool.close(), 20)
 
 
-@pytest.fixture(scope="session")
-def template_with_tables(postgres_server: TestServer) -> Iterator[str]:
-    """The name of a database with the tables of the first migration."""
-    name = postgres_server.create_database()
-    sql = files("gnn_service.db").joinpath("migrations/sql/0001_tables.sql").read_text(encoding="utf-8")
-
-    async def make() -> None:
-        con = await asyncpg.connect(postgres_server.owner_url(name).get_secret_value(), timeout=10)
-        await con.execute("create schema if not exists gnn; set search_path = gnn, public")
-        await con.execute(sql)
-        await con.close()
-
-    wait_for(make())
-    yield name
-    postgres_server.drop_database(name)
-
-
 @pytest.fixture
-async def runner(postgres_server: TestServer, template_with_tables: str) -> AsyncIterator[PlainRunner]:
-    """Runs work on a new database with tables."""
-    name = postgres_server.create_database(template_with_tables)
-    try:
-        async with plain_runner(postgres_server.owner_url(name)) as plain:
-            yield plain
-    finally:
-        postgres_server.drop_database(name)
+async def runner(service_url: SecretStr) -> AsyncIterator[PlainRunner]:
+    """Runs work on a new database with the schema, in the role that serves."""
+    async with plain_runner(service_url) as plain:
+        yield plain
 
 
 def sensor(tag: str, *, unit: str = "bar", rate_hz: float = 1.0) -> Sensor:

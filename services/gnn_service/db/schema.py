@@ -211,7 +211,7 @@ async def _upgrade(con: RawConnection, progress: Progress) -> None:
     engine = create_async_engine(
         "postgresql+asyncpg://?prepared_statement_cache_size=0", async_creator=given, poolclass=StaticPool
     )
-    while not _ALEMBIC.acquire(blocking=False):  # bounded by the other migration's statement timeouts
+    while not _ALEMBIC.acquire(blocking=False):  # noqa: ASYNC110 - of threads; ends with the other migration
         await asyncio.sleep(_POLL_S)
     try:
         async with engine.connect() as connection:
