@@ -16,7 +16,6 @@ from typing import Any
 import httpx2
 import orjson
 import pytest
-from onnx import TensorProto, helper
 
 from gnn_service.api.app import create_app
 from gnn_service.api.door import Door
@@ -30,7 +29,7 @@ from gnn_service.inference.stats import Ending
 from gnn_service.model.bundle import Bundle
 from tests.support.http_chaos import Crowd
 from tests.support.inference import model_threads, until
-from tests.support.onnx_graphs import declared, doubling
+from tests.support.onnx_graphs import doubling, reciprocal_of_root
 
 SECONDS = 6.0
 CLIENTS = 24
@@ -44,11 +43,6 @@ IDLE = (
     ),
 )
 SMALL = {"queue_max": 24, "batch_max": 8, "warmup_iterations": 1, "shadow_fraction": 0.3, "request_timeout_s": 20.0}
-
-
-def reciprocal_of_root() -> bytes:
-    nodes = [helper.make_node("Sqrt", ["x"], ["r"]), helper.make_node("Reciprocal", ["r"], ["y"])]
-    return declared(nodes, {"x": (TensorProto.FLOAT, ["b", 3])}, {"y": (TensorProto.FLOAT, ["b", 3])})
 
 
 def descriptors() -> int:

@@ -9,27 +9,20 @@ import httpx2
 import numpy as np
 import orjson
 import pytest
-from onnx import TensorProto, helper
 
 from gnn_service.core.config import load_settings
-from tests.support.onnx_graphs import declared, doubling
+from tests.support.onnx_graphs import doubling, reciprocal_of_root
 from tests.support.served import served
 
 LENGTH = "inference-header-content-length"
 SEED = 20_261_123
 
 
-def _reciprocal_of_root() -> bytes:
-    """y = 1 / sqrt(x): no number for a negative x, infinite for 0."""
-    nodes = [helper.make_node("Sqrt", ["x"], ["r"]), helper.make_node("Reciprocal", ["r"], ["y"])]
-    return declared(nodes, {"x": (TensorProto.FLOAT, ["b", 3])}, {"y": (TensorProto.FLOAT, ["b", 3])})
-
-
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("graphs")
     (folder / "double.onnx").write_bytes(doubling())
-    (folder / "reciprocal.onnx").write_bytes(_reciprocal_of_root())
+    (folder / "reciprocal.onnx").write_bytes(reciprocal_of_root())
     graphs = {name: folder / f"{name}.onnx" for name in ("double", "reciprocal")}
     breaker = {"minimum_calls": 5, "window_s": 60.0}
     with served(load_settings(api={"port": 0}, inference={"tensor_models": graphs, "breaker": breaker})) as address:

@@ -110,3 +110,9 @@ def doubling(kind: int = TensorProto.FLOAT, batch: int | str = "batch") -> bytes
     """y = x + x, [batch, 3] each."""
     add = helper.make_node("Add", ["x", "x"], ["y"])
     return declared([add], {"x": (kind, [batch, 3])}, {"y": (kind, [batch, 3])})
+
+
+def reciprocal_of_root() -> bytes:
+    """y = 1 / sqrt(x): no number for a negative x, infinite for 0."""
+    nodes = [helper.make_node("Sqrt", ["x"], ["r"]), helper.make_node("Reciprocal", ["r"], ["y"])]
+    return declared(nodes, {"x": (TensorProto.FLOAT, ["b", 3])}, {"y": (TensorProto.FLOAT, ["b", 3])})

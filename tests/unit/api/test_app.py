@@ -18,6 +18,7 @@ from gnn_service.core.config import Settings, load_settings
 from gnn_service.domain.catalogue import catalogue
 from gnn_service.domain.shipped import RIG
 from gnn_service.inference.stats import Ending
+from tests.support.problems import told
 
 # ---- problems ------------------------------------------------------------------------------------
 
@@ -25,17 +26,14 @@ from gnn_service.inference.stats import Ending
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/diagnose/", "/v1/nothing"])
 async def test_an_unknown_path_is_a_problem(path: str, http: httpx2.AsyncClient):
     answer = await http.get(path)
-    assert answer.status_code == 404
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["type"] == "urn:gnn-service:problem:not-found"
+    assert told(answer) == (404, "not-found")
     assert answer.json()["instance"] == path
 
 
 async def test_a_wrong_method_is_a_problem_that_says_which_are_right(http: httpx2.AsyncClient):
     answer = await http.get("/v1/diagnose")
-    assert answer.status_code == 405
+    assert told(answer) == (405, "method-not-allowed")
     assert answer.headers["allow"] == "POST"
-    assert answer.json()["type"] == "urn:gnn-service:problem:method-not-allowed"
     assert answer.json()["detail"] == "/v1/diagnose takes POST, not GET"
 
 
@@ -89,8 +87,7 @@ async def test_two_requests_never_share_an_id(http: httpx2.AsyncClient):
 async def test_a_declared_body_over_the_limit_is_refused_unread(body: Any, serving: Any):
     async with serving(load_settings(api={"body_max_bytes": 1024})) as http:
         answer = await http.post("/v1/diagnose", content=b" " * 1025)
-        assert answer.status_code == 413
-        assert answer.json()["type"] == "urn:gnn-service:problem:body-too-large"
+        assert told(answer) == (413, "body-too-large")
         assert answer.headers["x-request-id"]
         assert (await http.post("/v1/diagnose", json=body)).status_code == 200
 
@@ -107,8 +104,7 @@ async def test_a_chunked_body_over_the_limit_is_refused_when_it_is(body: Any, se
     async with serving(load_settings(api={"body_max_bytes": 1024})) as http:
         # an endless body: only a limit that counts what comes can end it
         answer = await http.post("/v1/diagnose", content=chunks())
-        assert answer.status_code == 413
-        assert answer.json()["type"] == "urn:gnn-service:problem:body-too-large"
+        assert told(answer) == (413, "body-too-large")
     assert sent >= 1100
 
 
@@ -119,8 +115,7 @@ async def test_a_body_that_never_ends_is_a_problem(serving: Any):
 
     async with serving(load_settings(api={"body_timeout_s": 0.05})) as http:
         answer = await http.post("/v1/diagnose", content=stalls())
-    assert answer.status_code == 408
-    assert answer.json()["type"] == "urn:gnn-service:problem:slow-body"
+    assert told(answer) == (408, "slow-body")
     assert answer.headers["connection"] == "close"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from gnn_service.domain.check import MOST_UNITS
 from gnn_service.domain.shipped import RIG, shipped_machine
+from tests.support.problems import told
 
 
 def spoil(body: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -108,8 +109,7 @@ async def test_times_must_fit_and_rise(times: Any, where: str, said: str, http: 
 )
 async def test_a_body_that_is_no_json_is_a_malformed_body(content: bytes, http: httpx2.AsyncClient, diagnoser: Any):
     answer = await http.post("/v1/diagnose", content=content, headers={"content-type": "application/json"})
-    assert answer.status_code == 400
-    assert answer.json()["type"] == "urn:gnn-service:problem:malformed-body"
+    assert told(answer) == (400, "malformed-body")
     assert diagnoser.asked == []
 
 
@@ -182,8 +182,7 @@ async def test_a_description_that_contradicts_itself_is_refused(http: httpx2.Asy
     description = shipped_machine(RIG).model_dump(mode="json")
     description["connections"][0]["target"] = "nowhere"
     answer = await http.post("/v1/diagnose", json={**body, "machine": description})
-    assert answer.status_code == 422
-    assert answer.json()["type"] == "urn:gnn-service:problem:invalid-machine"
+    assert told(answer) == (422, "invalid-machine")
     assert answer.json()["where"] == "machine.connections[0].target"
     assert "nowhere" in answer.json()["detail"]
     assert diagnoser.asked == []
