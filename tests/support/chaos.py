@@ -1,9 +1,8 @@
-"""Everything that can go wrong around an engine, drawn from a seed, and a count of how every request ended."""
+"""Models, a clock and callers for a storm around an engine, and a count of how every request ended."""
 
 import asyncio
 import collections
 import random
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,7 +15,6 @@ from gnn_service.core.errors import (
     GnnServiceError,
     InvalidInputError,
     OverloadedError,
-    SwapRefusedError,
 )
 from gnn_service.inference.batcher import Priority, Request
 from gnn_service.inference.engine import Engine
@@ -55,10 +53,17 @@ class Fleet:
     """The runtimes of two versions, as many as are built; `alive` are those not closed yet."""
 
     def __init__(self) -> None:
-        self.built: list[FakeRuntime] = []
+        self.built: list[ChaosRuntime] = []
+        self.load_s = 0.0
+        self.spoilt = 0
+        """Loads that will fail."""
 
     def spec(self, version: str) -> ModelSpec:
         def build() -> FakeRuntime:
+            time.sleep(self.load_s)
+            if self.spoilt:
+                self.spoilt -= 1
+                raise OSError("the disk is gone")
             runtime = ChaosRuntime(SHIFT[version])
             self.built.append(runtime)
             return runtime
@@ -67,13 +72,14 @@ class Fleet:
         return ModelSpec(build, CANARY, answer, version=version)
 
     @property
-    def alive(self) -> list[FakeRuntime]:
+    def alive(self) -> "list[ChaosRuntime]":
         return [runtime for runtime in self.built if not runtime.closed]
 
     def calm(self) -> None:
         """Nothing fails or hangs any more."""
+        self.load_s, self.spoilt = 0.0, 0
         for runtime in self.built:
-            runtime.crash = runtime.broken = False
+            runtime.crash = runtime.broken = runtime.die = False
             runtime.memory_for = None
             runtime.gate.set()
 
@@ -108,12 +114,13 @@ class Crowd:
         self.tasks: collections.Counter[type] = collections.Counter()
         self.wrong: list[str] = []
         self.late: list[float] = []
+        self.over = False
         self._next = 0
 
-    async def call(self, until: float) -> None:
-        """One caller: request after request, in ways of its own."""
+    async def call(self) -> None:
+        """One caller: request after request, in ways of its own, until it is over."""
         ways: list[Callable[[], Awaitable[None]]] = [self._ask, self._ask_and_leave, self._submit, self._lease]
-        while time.monotonic() < until:
+        while not self.over:
             await self.chance.choice(ways)()
             if self.chance.random() < 0.3:
                 await asyncio.sleep(self.chance.random() * 0.01)
@@ -190,93 +197,3 @@ class Crowd:
             self.wrong.append("an item that cannot be answered was")
         elif score(answer) not in {value + 1 + SHIFT[v] for v in ([version] if version else SHIFT)}:
             self.wrong.append(f"{value} of {version} was answered {score(answer)}")
-
-
-class Saboteur:
-    """Breaks one thing after another."""
-
-    def __init__(self, subject: Engine, fleet: Fleet, clock: JumpingClock, crowd: Crowd, seed: int) -> None:
-        self.subject, self.fleet, self.clock, self.crowd = subject, fleet, clock, crowd
-        self.chance = random.Random(seed + 1000)
-        self.done: collections.Counter[str] = collections.Counter()
-        self._swap: asyncio.Task[None] | None = None
-
-    async def work(self, until: float) -> None:
-        """Each kind of trouble in turn, in an order of its own, again and again; the first time all of them."""
-        troubles = [self.crash, self.die, self.hang, self.break_it, self.fill_memory, self.jump]
-        troubles += [self.swap, self.roll_back, self.shadow, self.flood, self.stall]
-        while time.monotonic() < until or not self.done:
-            first = not self.done
-            self.chance.shuffle(troubles)
-            for trouble in troubles:
-                if time.monotonic() >= until and not first:
-                    break
-                self.done[trouble.__name__] += 1
-                await trouble()
-                await asyncio.sleep(self.chance.random() * 0.04)
-        if self._swap is not None:
-            await asyncio.wait({self._swap})
-
-    def victim(self) -> ChaosRuntime | None:
-        alive = [runtime for runtime in self.fleet.alive if isinstance(runtime, ChaosRuntime)]
-        return self.chance.choice(alive) if alive else None
-
-    async def crash(self) -> None:
-        if victim := self.victim():
-            victim.crash = True
-
-    async def die(self) -> None:
-        if victim := self.victim():
-            victim.die = True
-
-    async def hang(self) -> None:
-        one = self.victim() if self.done["hang"] > 1 else None
-        for victim in [one] if one else self.fleet.alive:
-            victim.gate.clear()
-            # longer than the heartbeat: given up, and coming back when another one has taken its place
-            threading.Timer(0.6, victim.gate.set).start()
-
-    async def break_it(self) -> None:
-        for runtime in self.fleet.alive:
-            runtime.broken = True
-        await asyncio.sleep(0.05)
-        for runtime in self.fleet.built:
-            runtime.broken = False
-
-    async def fill_memory(self) -> None:
-        for runtime in self.fleet.alive:
-            runtime.memory_for = self.chance.choice([0, 1, 3])
-        await asyncio.sleep(0.05)
-        for runtime in self.fleet.built:
-            runtime.memory_for = None
-
-    async def jump(self) -> None:
-        self.clock.ahead_s += self.chance.choice([0.1, 1.0, 7.0])
-
-    async def swap(self) -> None:
-        await self._exchange(lambda: self.subject.swap(self.fleet.spec(self.chance.choice("ab"))))
-
-    async def roll_back(self) -> None:
-        await self._exchange(self.subject.roll_back)
-
-    async def _exchange(self, move: Callable[[], Awaitable[None]]) -> None:
-        if self._swap is None or self._swap.done():
-            self._swap = asyncio.create_task(self._tried(move))
-        else:
-            await self._tried(move)
-
-    async def shadow(self) -> None:
-        spec = self.fleet.spec("b") if self.chance.random() < 0.7 else None
-        await self._tried(lambda: self.subject.set_shadow(spec))
-
-    async def flood(self) -> None:
-        await self.crowd.burst(100)
-
-    async def stall(self) -> None:
-        time.sleep(0.05)  # noqa: ASYNC251 - the event loop stands still
-
-    async def _tried(self, move: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await move()
-        except (EngineFailedError, SwapRefusedError) as refused:
-            self.done[type(refused).__name__] += 1
