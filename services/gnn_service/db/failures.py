@@ -5,6 +5,7 @@ did not: asyncpg raises `InterfaceError`, without an SQLSTATE, for work on a con
 """
 
 import errno
+import os
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -148,7 +149,7 @@ def _unavailable(what: str, error: Exception) -> DatabaseUnavailableError:
 
 def _first_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
-        return error.strerror or type(error).__name__
+        return os.strerror(error.errno)  # asyncio puts the address in its place
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -68,8 +68,8 @@ class HealthWatch:
         """There is reason to think that the state has changed."""
         self._now.set()
 
-    async def check(self) -> None:
-        """Check once, and set the state by it.
+    async def check(self, limit_s: float | None = None) -> None:
+        """Check once, and set the state by it; a check that took longer than ``limit_s`` has failed.
 
         Raises:
             Exception: what the check found.
@@ -78,7 +78,8 @@ class HealthWatch:
             self._now.clear()
             self._counters.checks += 1
             try:
-                told = await self._check()
+                async with asyncio.timeout(limit_s):
+                    told = await self._check()
             except Exception as error:
                 self._counters.failed_checks += 1
                 self._failed(error)
@@ -109,7 +110,7 @@ class HealthWatch:
     def _failed(self, error: Exception) -> None:
         self._failures += 1
         self._refused = isinstance(error, DatabaseRefusedError)
-        self.last_error = str(error) or type(error).__name__
+        self.last_error = str(error) or "no answer in time"
         never_seen = self.state is DatabaseState.DOWN
         down = never_seen or self._failures >= self._settings.failures_down
         self._change(DatabaseState.DOWN if down else DatabaseState.DEGRADED)

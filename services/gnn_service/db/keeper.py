@@ -1,6 +1,5 @@
 """Keeps a pool that works: makes it, checks it, gives it up while the server is down, and makes a new one after."""
 
-import asyncio
 import random
 from collections.abc import Callable
 from typing import Final
@@ -65,16 +64,12 @@ class PoolKeeper:
         Raises:
             DatabaseRefusedError: no repetition mends what is wrong.
         """
-        limit_s = min(_START_S, self._settings.connection.timeout_s)
         try:
-            async with asyncio.timeout(limit_s):
-                await self.health.check()
+            await self.health.check(min(_START_S, self._settings.connection.timeout_s))
         except DatabaseRefusedError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the checks go on
-            reason = str(error) or f"no answer in {limit_s:g} s"
-            self.health.last_error = reason
-            _log.warning("no database at the start; trying on", reason=reason)
+        except Exception:  # noqa: BLE001 - whatever it is, the checks go on
+            _log.warning("no database at the start; trying on", reason=self.health.last_error)
         self.health.start()
 
     async def stop(self) -> None:
