@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from gnn_service.core import devices
 from gnn_service.core.config_breaker import BreakerSettings
+from gnn_service.core.config_ingest import IngestSettings
 from gnn_service.core.config_types import (
     Device,
     Graphs,
@@ -136,6 +137,7 @@ class MonitoringSettings(SettingsGroup):
     window_s: float = Field(60.0, ge=1, le=_DAY_S, description="Seconds of readings that a diagnosis looks at.")
     interval_s: float = Field(60.0, ge=0.1, le=_DAY_S, description="Seconds between diagnoses of a machine.")
     stale_after_s: float = Field(300.0, ge=1, le=_DAY_S, description="Seconds without readings until state unknown.")
+    ingest: IngestSettings = Field(default_factory=IngestSettings, description="Readings on their way in.")
 
     @model_validator(mode="after")
     def _nothing_goes_unseen(self) -> Self:

@@ -1,0 +1,133 @@
+"""The newest readings of every machine in memory, so that diagnoses go on while the database is away."""
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from gnn_service.db.frames import FrameBlock
+from gnn_service.db.layouts import on_one_grid
+from gnn_service.db.machines import StoredMachine
+from gnn_service.domain.recording import Readings
+from gnn_service.monitoring.order import joined
+
+_MICROSECONDS: Final = 1_000_000
+
+
+class _Series:
+    """Frames of one rate group in one layout, rising; late ones are merged, the oldest leave."""
+
+    def __init__(self, span_us: int, ticks_max: int) -> None:
+        self._span_us = span_us
+        self._ticks_max = ticks_max
+        self.parts: deque[FrameBlock] = deque()
+        self.ticks = 0
+
+    def add(self, block: FrameBlock, *, older: bool) -> None:
+        """Take frames in. On ticks that are there the new value wins where it is present; with ``older`` the old."""
+        if self.parts and self.parts[-1].layout_id != block.layout_id:
+            if older:
+                return
+            self.parts.clear()  # frames of a former layout are read from the database
+        if not self.parts or block.times[0] > self.parts[-1].times[-1]:
+            self.parts.append(block)
+        else:
+            whole = self.whole()
+            first, second = (block, whole) if older else (whole, block)
+            self.parts = deque([joined(first, second)])
+        self._trim()
+
+    def whole(self) -> FrameBlock:
+        """All of it as one block."""
+        if len(self.parts) > 1:
+            last = self.parts[-1]
+            times = np.concatenate([part.times for part in self.parts])
+            values = np.concatenate([part.values for part in self.parts])
+            self.parts = deque([FrameBlock(last.machine_id, last.rate_group, last.layout_id, times, values)])
+        return self.parts[0]
+
+    def _trim(self) -> None:
+        since = self.parts[-1].times[-1] - self._span_us
+        while self.parts[0].times[-1] <= since:
+            self.parts.popleft()
+        self.ticks = sum(map(len, self.parts))
+        if self.ticks > 2 * self._ticks_max or (len(self.parts) == 1 and self.ticks > self._ticks_max):
+            self.parts = deque([self.whole().part(slice(-self._ticks_max, None))])
+            self.ticks = len(self.parts[0])
+
+
+@dataclass(frozen=True, slots=True)
+class NewestStats:
+    """Machines with readings in memory, their ticks, and machines that had to leave for others since start."""
+
+    machines: int
+    ticks: int
+    evicted_total: int
+
+
+class NewestReadings:
+    """Belongs to one event loop.
+
+    Args:
+        span_s: seconds of readings kept of a machine, counted from its newest.
+        ticks_max: ticks of a rate group kept, at most.
+        machines_max: machines kept; the one that was heard of longest ago leaves.
+    """
+
+    def __init__(self, *, span_s: float, ticks_max: int, machines_max: int) -> None:
+        self._span_us = round(span_s * _MICROSECONDS)
+        self._ticks_max = ticks_max
+        self._machines_max = machines_max
+        self._machines: OrderedDict[int, dict[int, _Series]] = OrderedDict()
+        self._evicted = 0
+
+    def add(self, blocks: Iterable[FrameBlock], *, older: bool = False) -> None:
+        """Take frames in, as they are accepted; ``older`` ones, read back from the database, only fill gaps."""
+        for block in blocks:
+            if not len(block):
+                continue
+            groups = self._machines.setdefault(block.machine_id, {})
+            self._machines.move_to_end(block.machine_id)
+            series = groups.setdefault(block.rate_group, _Series(self._span_us, self._ticks_max))
+            series.add(block, older=older)
+        while len(self._machines) > self._machines_max:
+            self._machines.popitem(last=False)
+            self._evicted += 1
+
+    def forget(self, machine_id: int) -> None:
+        """The machine is gone, or its sensors have changed."""
+        self._machines.pop(machine_id, None)
+
+    def until_us(self, machine_id: int) -> int | None:
+        """Time of the newest tick, microseconds since 1970 UTC; None where there is none."""
+        groups = self._machines.get(machine_id, {}).values()
+        return max((int(series.parts[-1].times[-1]) for series in groups), default=None)
+
+    def readings(self, machine: StoredMachine, span_s: float) -> Readings | None:
+        """What is known of the last ``span_s`` seconds up to the newest tick; None where that is nothing.
+
+        Frames of a layout that the machine no longer has are left out.
+        """
+        until = self.until_us(machine.machine_id)
+        if until is None:
+            return None
+        since = until - round(span_s * _MICROSECONDS)
+        groups = self._machines[machine.machine_id]
+        pieces = []
+        for layout in machine.groups:
+            series = groups.get(layout.rate_group)
+            if series is not None and series.parts[-1].layout_id == layout.layout_id:
+                block = series.whole()
+                block = block.part(slice(int(np.searchsorted(block.times, since, side="right")), None))
+                pieces.append((block.times, block.values, layout.sensor_ids))
+        if not pieces:
+            return None
+        times, values = on_one_grid(pieces, machine.columns)
+        return Readings(times, machine.machine.sensor_ids, values)
+
+    def stats(self) -> NewestStats:
+        """How much is kept."""
+        ticks = sum(series.ticks for groups in self._machines.values() for series in groups.values())
+        return NewestStats(len(self._machines), ticks, self._evicted)
