@@ -15,7 +15,7 @@ import pytest
 
 from gnn_service.core.config_embedded import EmbeddedSettings
 from gnn_service.core.errors import ConfigurationError, DatabaseRefusedError
-from gnn_service.db import embedded_binaries, embedded_cluster, embedded_postmaster
+from gnn_service.db import embedded_access, embedded_binaries, embedded_cluster
 from gnn_service.db.embedded import EmbeddedPostgres
 from tests.support.postgres import copy_of, free_port, within
 
@@ -82,7 +82,7 @@ async def test_a_free_port_that_was_taken_a_moment_later_is_replaced_by_another(
     (copied_folder / "postgres").rename(folder / "postgres")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = [taken.getsockname()[1], free_port()]
-        monkeypatch.setattr(embedded_postmaster, "_free_port", lambda: ports.pop(0))
+        monkeypatch.setattr(embedded_access, "_free_port", lambda: ports.pop(0))
         assert await starts(folder)
     assert ports == []
 
@@ -235,7 +235,7 @@ async def test_windows_is_told_to_name_a_server(open_folder, monkeypatch):
     assert "Windows" in await refusal(open_folder())
 
 
-def ordinary(root, folder, *, user="daemon"):
+def ordinary(root, folder, *arguments, user="daemon"):
     """A service of an ordinary user, in an interpreter that this user can run."""
     system = Path(f"/usr/bin/python3.{sys.version_info.minor}")
     if not system.exists():
@@ -244,8 +244,9 @@ def ordinary(root, folder, *, user="daemon"):
     packages = sysconfig.get_paths()["purelib"]
     try:
         return subprocess.run(
-            [system, "-B", str(script), str(folder)], user=user, group=user, extra_groups=[], input="", text=True,
-            capture_output=True, timeout=50, cwd="/", env={"PYTHONPATH": f"{root / 'services'}:{packages}"},
+            [system, "-B", str(script), str(folder), *arguments],
+            user=user, group=user, extra_groups=[], input="", text=True, capture_output=True, timeout=50, cwd="/",
+            env={"PYTHONPATH": f"{root / 'services'}:{packages}"},
         )  # fmt: skip
     except PermissionError:
         pytest.skip("an ordinary user may not read this folder of the repository")
@@ -280,6 +281,16 @@ def test_an_ordinary_user_is_told_whose_the_data_are(root, copied_folder):
     (copied_folder / "postgres" / "owner.pid").chmod(0o666)
     ended = ordinary(root, copied_folder)
     assert "belongs to user nobody: run the service as root or as nobody" in ended.stdout
+
+
+@pytest.mark.requires("root")
+async def test_a_command_of_another_user_than_the_service_s_is_told_whom_to_be(root, copied_folder):
+    async with EmbeddedPostgres(copied_folder):
+        ended = await asyncio.to_thread(ordinary, root, copied_folder, "--use")
+        assert ended.stdout.startswith("refused: this user may not use the embedded database in")
+        (copied_folder / "postgres" / "lock").chmod(0o666)
+        ended = await asyncio.to_thread(ordinary, root, copied_folder, "--use")
+        assert f"is run by another user's process {os.getpid()}" in ended.stdout
 
 
 @pytest.mark.requires("root")

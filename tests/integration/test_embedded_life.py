@@ -1,6 +1,7 @@
 """The embedded PostgreSQL where nothing is in its way: first start, next start, any path, who may connect."""
 
 import asyncio
+import functools
 import json
 import os
 import stat
@@ -13,9 +14,10 @@ import pytest
 
 from gnn_service.core.config_embedded import EmbeddedSettings
 from gnn_service.core.errors import DatabaseRefusedError, DatabaseUnavailableError
-from gnn_service.db import embedded, embedded_binaries
+from gnn_service.db import embedded, embedded_binaries, embedded_log
 from gnn_service.db.embedded import EmbeddedPostgres
-from gnn_service.db.embedded_cluster import OWNER, SERVICE, SUPERUSER
+from gnn_service.db.embedded_access import OWNER, SERVICE, SUPERUSER
+from gnn_service.db.embedded_use import embedded_server
 from tests.support.postgres import free_port, within
 
 START_S, STOP_S = 30, 15
@@ -209,6 +211,38 @@ async def test_a_person_s_own_settings_win_over_ours_and_last(copied_folder):
     async with EmbeddedPostgres(copied_folder) as server:
         assert await ask(server.url(), "show work_mem") == "5MB"
         assert await ask(server.url(), "show jit") == "off"
+
+
+async def test_a_command_uses_the_server_of_the_service_that_runs_and_starts_one_where_none_does(copied_folder):
+    async with EmbeddedPostgres(copied_folder) as service:
+        async with embedded_server(copied_folder) as access:
+            assert access.url() == service.url()
+            assert await ask(access.owner_url, "select 1") == 1
+        assert await ask(service.url(), "select 1") == 1  # it is not stopped with the command
+        (service.home / "address.json").unlink()  # as while the service starts it
+        with pytest.raises(DatabaseUnavailableError, match=f"process {os.getpid()} is only just starting"):
+            await embedded_server(copied_folder).__aenter__()
+    async with embedded_server(copied_folder) as access:
+        assert await ask(access.superuser_url, "select current_user") == SUPERUSER
+    with pytest.raises((OSError, asyncpg.PostgresError)):
+        await ask(access.url(), "select 1")
+
+
+async def test_a_log_is_bounded_while_the_server_runs(copied_folder, monkeypatch):
+    monkeypatch.setattr(embedded, "_LOG_CHECK_S", 0.0)
+    monkeypatch.setattr(embedded, "bound_log", functools.partial(embedded_log.bound_log, limit=2000))
+    async with EmbeddedPostgres(copied_folder) as server:
+        connection = await asyncpg.connect(server.url().get_secret_value(), timeout=5)
+        for _ in range(40):
+            with pytest.raises(asyncpg.UndefinedTableError):
+                await connection.fetch("select * from not_there")
+            await asyncio.sleep(0.01)
+        await connection.close()
+        await asyncio.sleep(0.5)
+        log = server.home / "log" / "postgresql.log"
+        assert log.stat().st_size <= 2000
+        assert log.with_name("postgresql.log.1").stat().st_size <= 2000
+        assert "not_there" in log.with_name("postgresql.log.1").read_text()
 
 
 async def test_stopping_twice_and_stopping_what_never_started_do_nothing(open_folder):

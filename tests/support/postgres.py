@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from gnn_service.core.config_embedded import EmbeddedSettings
 from gnn_service.db.embedded import EmbeddedPostgres
-from gnn_service.db.embedded_cluster import OWNER, SERVICE
+from gnn_service.db.embedded_access import OWNER, SERVICE
 
 EXTERNAL = os.environ.get("GNN_TEST_DATABASE_URL")
 

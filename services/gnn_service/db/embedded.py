@@ -22,11 +22,13 @@ from pydantic import SecretStr
 
 from gnn_service.core.config_embedded import EmbeddedSettings
 from gnn_service.core.errors import DatabaseRefusedError, DatabaseUnavailableError
+from gnn_service.db import embedded_access
+from gnn_service.db.embedded_access import DATABASE, SERVICE, Access, address
 from gnn_service.db.embedded_account import account_for
 from gnn_service.db.embedded_binaries import runnable
-from gnn_service.db.embedded_cluster import DATABASE, OWNER, SERVICE, SUPERUSER, Cluster
+from gnn_service.db.embedded_cluster import Cluster
 from gnn_service.db.embedded_log import bound_log
-from gnn_service.db.embedded_postmaster import Address, Postmaster, address, launch
+from gnn_service.db.embedded_postmaster import Postmaster, launch
 from gnn_service.observability import logs
 
 _LOG = logs.logger("db.embedded")
@@ -38,7 +40,8 @@ _TELL_AFTER_S = 2.0
 _ENDING_S = 10.0  # beyond the time to stop: signals that had to follow
 
 
-def _log_progress(stage: str) -> None:
+def log_progress(stage: str) -> None:
+    """Tell what is under way in the log."""
     _LOG.info("embedded_postgresql_starting", stage=stage)
 
 
@@ -50,7 +53,7 @@ class EmbeddedPostgres:
     """
 
     def __init__(
-        self, folder: Path, settings: EmbeddedSettings | None = None, progress: Callable[[str], None] = _log_progress
+        self, folder: Path, settings: EmbeddedSettings | None = None, progress: Callable[[str], None] = log_progress
     ) -> None:
         self._home = folder.absolute() / "postgres"
         self._settings = settings or EmbeddedSettings()
@@ -61,8 +64,7 @@ class EmbeddedPostgres:
         self._ended: Future[None] = Future()
         self._thread: threading.Thread | None = None
         self._server: Postmaster | None = None
-        self._address: Address | None = None
-        self._passwords: dict[str, str] = {}
+        self._access: Access | None = None
         self._restarts = 0
 
     @property
@@ -74,7 +76,8 @@ class EmbeddedPostgres:
     @property
     def port(self) -> int | None:
         """The TCP port on 127.0.0.1; None where the server listens on its socket alone."""
-        return self._address.port if self._address is not None and self._address.tcp else None
+        access = self._access
+        return access.address.port if access is not None and access.address.tcp else None
 
     @property
     def restarts(self) -> int:
@@ -86,25 +89,30 @@ class EmbeddedPostgres:
         """The server's own folder."""
         return self._home
 
-    def url(self, role: str = SERVICE, database: str = DATABASE) -> SecretStr:
-        """The address for a role: of the service, or `OWNER` for migrations, `SUPERUSER` to mend.
+    @property
+    def access(self) -> Access:
+        """Where the server is and who may do what on it; the same until it is stopped.
 
         Raises:
             DatabaseUnavailableError: the server has not been started.
         """
-        if self._address is None:
+        if self._access is None:
             raise DatabaseUnavailableError("the embedded database is not started")
-        return self._address.url(role, self._passwords[role], database)
+        return self._access
+
+    def url(self, role: str = SERVICE, database: str = DATABASE) -> SecretStr:
+        """The address for a role of the server; see `Access.url`."""
+        return self.access.url(role, database)
 
     @property
     def owner_url(self) -> SecretStr:
         """The service's database for migrations."""
-        return self.url(OWNER)
+        return self.access.owner_url
 
     @property
     def superuser_url(self) -> SecretStr:
         """The server for making databases, and for what only a superuser may do."""
-        return self.url(SUPERUSER, "postgres")
+        return self.access.superuser_url
 
     async def start(self) -> None:
         """Start the server and wait until it takes connections.
@@ -174,10 +182,11 @@ class EmbeddedPostgres:
         except Timeout:
             raise DatabaseRefusedError(self._who_else()) from None
         try:
-            (self._home / "owner.pid").write_text(f"{os.getpid()}\n", encoding="ascii")
-            cluster = self._prepare(until)
+            embedded_access.claim(self._home)
+            cluster = self._prepare()
             self._server = self._first_launch(cluster, until)
             self._stage = "running"
+            self._publish(cluster)
             self._ready.set_result(None)
             self._watch(cluster)
         finally:
@@ -186,17 +195,24 @@ class EmbeddedPostgres:
             finally:
                 lock.release()
 
+    def _publish(self, cluster: Cluster) -> None:
+        """Tell other programs of the same user where the server is, and people that it runs."""
+        if self._server is None:
+            raise AssertionError(self._home)
+        embedded_access.publish(self._home, self.access.address)
+        _LOG.info(
+            "embedded_postgresql_ready", version=cluster.binaries.version, pid=self._server.pid,
+            folder=str(self._home), port=self.port, user=cluster.account.name,
+        )  # fmt: skip
+
     def _who_else(self) -> str:
-        try:
-            holder = (self._home / "owner.pid").read_text(encoding="ascii").strip()
-        except (OSError, ValueError):
-            holder = "unknown"
+        first = f"process {embedded_access.holder(self._home)}"
         return (
-            f"another service (process {holder}) runs its embedded database in {self._home}: stop it, or name another "
-            "folder in GNN_DATABASE__DATA_DIR, or a server for both in GNN_DATABASE__URL"
+            f"another service ({first}) runs its embedded database in {self._home}: stop it, or name another folder "
+            "in GNN_DATABASE__DATA_DIR, or a server for both in GNN_DATABASE__URL"
         )
 
-    def _prepare(self, until: float) -> Cluster:
+    def _prepare(self) -> Cluster:
         self._stage = "finding the programs (at the first start of root they are copied)"
         account = account_for(self._home / "data")
         if account.switch and (closed := account.may_enter(self._home)) is not None:
@@ -205,12 +221,11 @@ class EmbeddedPostgres:
         for name in ("run", "log"):
             (self._home / name).mkdir(mode=0o700, exist_ok=True)
         account.give(self._home / "run")
-        cluster = Cluster(self._home, account, runnable(account, self._home / "server"))
-        self._stage = "making the database folder (first start only)"
-        self._passwords = cluster.prepare(self._give_up, until)
-        return cluster
+        return Cluster(self._home, account, runnable(account, self._home / "server"))
 
     def _first_launch(self, cluster: Cluster, until: float) -> Postmaster:
+        self._stage = "making the database folder (first start only)"
+        passwords = cluster.prepare(self._give_up, until)
         self._stage = "starting the server (it replays its log after a crash)"
         for attempt in range(1, _PORT_TRIES + 1):
             where = address(cluster.sockets, self._settings.port)
@@ -225,7 +240,7 @@ class EmbeddedPostgres:
                 if attempt == _PORT_TRIES:
                     raise
             else:
-                self._address = where
+                self._access = Access(where, passwords)
                 return server
         raise AssertionError(_PORT_TRIES)
 
@@ -257,10 +272,8 @@ class EmbeddedPostgres:
             since = time.monotonic()
 
     def _relaunch(self, cluster: Cluster) -> None:
-        if self._address is None:
-            raise AssertionError(self._home)
         try:  # without a limit: to cut a recovery short is to begin it again
-            self._server = launch(cluster, self._address, self._log_file, self._give_up, math.inf)
+            self._server = launch(cluster, self.access.address, self._log_file, self._give_up, math.inf)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the next attempt may find it mended
             if not self._give_up.is_set():
                 _LOG.error("embedded_postgresql_restart_failed", error=str(error))

@@ -119,7 +119,7 @@ def run(account: Account, command: list[str], folder: Path, *, give_up: Event, u
             except subprocess.TimeoutExpired:
                 sent = b""
                 if give_up.is_set() or time.monotonic() > until:
-                    process.send_signal(signal.SIGKILL)
+                    os.killpg(process.pid, signal.SIGKILL)  # with the programs that it started
                     raise DatabaseUnavailableError(f"{name} of the embedded database did not end in time") from None
     shown = printed.decode(errors="replace")
     if process.returncode != 0:

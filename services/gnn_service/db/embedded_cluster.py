@@ -1,7 +1,5 @@
 """The data folder of the embedded PostgreSQL: made once, in one step; checked; its roles and passwords."""
 
-import json
-import os
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -10,14 +8,20 @@ from threading import Event
 
 from gnn_service.core.errors import DatabaseRefusedError
 from gnn_service.db import embedded_tuning
+from gnn_service.db.embedded_access import (
+    DATABASE,
+    MAINTENANCE,
+    OWNER,
+    ROLES,
+    SERVICE,
+    SUPERUSER,
+    read_passwords,
+    sync_folder,
+    write_passwords,
+)
 from gnn_service.db.embedded_account import Account, run
 from gnn_service.db.embedded_binaries import Binaries
 
-SUPERUSER, OWNER, SERVICE = "postgres", "gnn_owner", "gnn_app"
-"""The roles: the first only makes and mends, the second owns the tables and migrates, the third serves."""
-DATABASE, MAINTENANCE = "gnn", "postgres"
-"""The service's database, and the one that every server has."""
-ROLES = (SUPERUSER, OWNER, SERVICE)
 _NEEDED_BYTES = 300 * 2**20
 _HBA = """# Who may connect. Written once, at the first start: yours to change.
 # TYPE  DATABASE  USER  ADDRESS       METHOD
@@ -32,7 +36,7 @@ class Cluster:
     """One data folder, the programs that serve it and the user whom both belong to.
 
     ``home`` holds ``data`` (the database), ``run`` (its socket), ``log``, ``server`` (copied programs),
-    ``credentials.json`` and ``gnn-service.conf`` (the server's settings).
+    ``credentials.json``, ``address.json`` and ``gnn-service.conf`` (the server's settings).
     """
 
     home: Path
@@ -61,11 +65,11 @@ class Cluster:
         shutil.rmtree(self._staging, ignore_errors=True)
         if self.data.is_dir():
             self._check_version()
-            passwords = self._read_passwords()
+            passwords = read_passwords(self.home)
             if passwords is None:  # lost: whoever may write the data folder may set new ones
                 passwords = _new_passwords()
                 self._single_user(self.data, _passwords_sql(passwords), give_up, until)
-                self._write_passwords(passwords)
+                write_passwords(self.home, passwords)
         else:
             passwords = self._create(give_up, until)
         embedded_tuning.write(self.home, embedded_tuning.memory_bytes())
@@ -74,10 +78,6 @@ class Cluster:
     @property
     def _staging(self) -> Path:
         return self.home / "data.new"
-
-    @property
-    def _credentials(self) -> Path:
-        return self.home / "credentials.json"
 
     def _check_version(self) -> None:
         try:
@@ -115,9 +115,9 @@ class Cluster:
             *_passwords_sql(passwords),
         ]
         self._single_user(staging, statements, give_up, until)
-        self._write_passwords(passwords)
+        write_passwords(self.home, passwords)
         staging.rename(self.data)
-        _sync(self.home)
+        sync_folder(self.home)
         return passwords
 
     def _single_user(self, data: Path, statements: list[str], give_up: Event, until: float) -> None:
@@ -125,26 +125,6 @@ class Cluster:
         server = [self.binaries.program("postgres"), "--single", "-D", str(data), "-c", "exit_on_error=on", MAINTENANCE]
         text = "".join(statement + "\n" for statement in statements)
         run(self.account, server, self.home, give_up=give_up, until=until, text=text)
-
-    def _read_passwords(self) -> dict[str, str] | None:
-        try:
-            found = json.loads(self._credentials.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            return None
-        return found if isinstance(found, dict) and set(found) >= set(ROLES) else None
-
-    def _write_passwords(self, passwords: dict[str, str]) -> None:
-        staging = self._credentials.with_suffix(".new")
-        staging.unlink(missing_ok=True)
-        handle = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(passwords, file)
-            file.flush()
-            os.fsync(handle)
-        staging.replace(self._credentials)
-        _sync(self.home)
 
 
 def _new_passwords() -> dict[str, str]:
@@ -154,12 +134,3 @@ def _new_passwords() -> dict[str, str]:
 def _passwords_sql(passwords: dict[str, str]) -> list[str]:
     # URL-safe characters only, so nothing needs quoting.
     return [f"alter role {role} password '{password}'" for role, password in passwords.items()]
-
-
-def _sync(folder: Path) -> None:
-    """Make a renaming in a folder last."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

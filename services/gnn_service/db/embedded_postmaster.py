@@ -2,79 +2,27 @@
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from urllib.parse import quote
 
 import psutil
-from pydantic import SecretStr
 
 from gnn_service.core.errors import DatabaseRefusedError, DatabaseUnavailableError
+from gnn_service.db.embedded_access import Address
 from gnn_service.db.embedded_account import explain, spawn
 from gnn_service.db.embedded_cluster import Cluster
 from gnn_service.observability import logs
 
 _LOG = logs.logger("db.embedded")
-_SOCKET_BYTES = 107 if sys.platform == "linux" else 103  # sockaddr_un, less the closing zero
-_SOCKET_PORT = 5432
 _POLL_S = 0.02
 _IMMEDIATE_S, _KILL_S = 5.0, 2.0
 _LEFTOVERS_S = 10.0
 _TAIL_BYTES = 64 * 2**10
 # What passes by itself: processes of a killed server that have not noticed yet.
 _PASSING = ("is still in use", "pre-existing shared memory block", "lock file")
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where the server listens: a socket in ``folder``, and on 127.0.0.1 where ``tcp``."""
-
-    folder: Path | None
-    port: int
-    tcp: bool
-
-    def url(self, role: str, password: str, database: str) -> SecretStr:
-        """The address as asyncpg takes it."""
-        user = f"{quote(role, safe='')}:{quote(password, safe='')}"
-        if self.folder is None:
-            return SecretStr(f"postgresql://{user}@127.0.0.1:{self.port}/{quote(database, safe='')}?sslmode=disable")
-        host = quote(str(self.folder), safe="")
-        return SecretStr(f"postgresql://{user}@/{quote(database, safe='')}?host={host}&port={self.port}")
-
-    def arguments(self) -> list[str]:
-        """The same for the server's command line."""
-        folder = "" if self.folder is None else '"' + str(self.folder).replace('"', '""') + '"'
-        settings = {
-            "unix_socket_directories": folder,
-            "unix_socket_permissions": "0700",
-            "listen_addresses": "127.0.0.1" if self.tcp else "",
-            "port": str(self.port),
-        }
-        return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-
-
-def address(sockets: Path, port: int) -> Address:
-    """A socket where its path fits, else TCP; ``port`` asks for TCP beside it, 0 takes a free one where it must."""
-    path = f"{sockets}/.s.PGSQL.{port or _SOCKET_PORT}"
-    try:
-        fits = len(path.encode()) <= _SOCKET_BYTES and "," not in path  # asyncpg splits hosts at commas
-    except UnicodeEncodeError:
-        fits = False
-    if fits:
-        return Address(sockets, port or _SOCKET_PORT, tcp=port > 0)
-    return Address(None, port or _free_port(), tcp=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Postmaster:

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from gnn_service.db.embedded_access import Address, address
 from gnn_service.db.embedded_account import Account, explain
 from gnn_service.db.embedded_log import bound_log
-from gnn_service.db.embedded_postmaster import Address, address
 from gnn_service.db.embedded_tuning import memory_bytes, tuned
 
 MIB, GIB = 2**20, 2**30
