@@ -9,6 +9,7 @@ meant to provide it cannot quietly stop doing so.
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Generator
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,6 +54,17 @@ def _has_tritonclient() -> bool:
     return all(find_spec(name) for name in ("tritonclient", "geventhttpclient"))
 
 
+def _has_network_namespaces() -> bool:
+    if not all(shutil.which(name) for name in ("ip", "nsenter", "unshare")):
+        return False
+    tried = subprocess.run(
+        ["unshare", "--net", "ip", "link", "add", "name", "one", "type", "veth", "peer", "name", "two"],
+        capture_output=True,
+        timeout=10,
+    )
+    return tried.returncode == 0
+
+
 def _program(*names: str) -> Callable[[], bool]:
     return lambda: any(shutil.which(name) for name in names)
 
@@ -66,6 +78,7 @@ RESOURCES: dict[str, tuple[Callable[[], bool], str]] = {
         "no published recordings in ../shared/data: put them there or name their folder in GNN_TEST_DATA",
     ),
     "gpu": (_has_gpu, "no CUDA device"),
+    "network_namespaces": (_has_network_namespaces, "no network namespaces: needs root and iproute2"),
     "node": (_program("node"), "no Node.js: install nodejs"),
     "openvino": (lambda: find_spec("openvino") is not None, "no OpenVINO: install the extra openvino"),
     "tritonclient": (_has_tritonclient, "no tritonclient: pip install 'tritonclient[http]'"),

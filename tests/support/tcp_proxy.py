@@ -22,9 +22,10 @@ class Mode(StrEnum):
 
 
 class TcpProxy:
-    """Listens on loopback and passes on to the server of ``url``, over TCP or a Unix socket."""
+    """Listens, on loopback where nothing else is said, and passes on to the server of ``url``, over TCP or a Unix socket."""
 
-    def __init__(self, url: SecretStr) -> None:
+    def __init__(self, url: SecretStr, host: str = "127.0.0.1") -> None:
+        self._host = host
         self._parts = urlsplit(url.get_secret_value())
         self._server: asyncio.Server | None = None
         self._links: set[asyncio.StreamWriter] = set()
@@ -41,7 +42,7 @@ class TcpProxy:
     def url(self) -> SecretStr:
         """The address that leads through the proxy."""
         user = self._parts.netloc.rpartition("@")[0]
-        parts = self._parts._replace(netloc=f"{user}@127.0.0.1:{self._port}", query="sslmode=disable")
+        parts = self._parts._replace(netloc=f"{user}@{self._host}:{self._port}", query="sslmode=disable")
         return SecretStr(urlunsplit(parts))
 
     async def __aenter__(self) -> Self:
@@ -56,7 +57,7 @@ class TcpProxy:
 
     async def listen(self) -> None:
         """Take connections, on the same port as before."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._serve, self._host, self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def refuse(self) -> None:
