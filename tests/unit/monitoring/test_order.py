@@ -79,7 +79,7 @@ def test_rounds_and_joining_give_what_writing_one_after_another_gives(seed):
         blocks.append(made)
 
     def written(order):
-        table = {}
+        table: dict[tuple[int, int], np.ndarray] = {}
         for one in order:
             for time, values in zip(one.times, one.values, strict=True):
                 key = (one.machine_id, int(time))
