@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.table import Column, Table
 
-from gnn_service.cli import bench_serve
+from gnn_service.cli import bench_serve, bench_store
 from gnn_service.cli.console import out, print_json, print_table, progress
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Measure this product against its own bounds.")
 app.command()(bench_serve.serve)
+app.command()(bench_store.store)
 
 
 @app.callback()
