@@ -101,6 +101,12 @@ class TestServer:
         self.execute(f"drop database if exists {name} with (force)")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _address_is_no_setting() -> None:
+    """Take the variable away once the processes of a parallel run have got theirs: it looks like a setting of ours."""
+    os.environ.pop("GNN_TEST_DATABASE_URL", None)
+
+
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Callable[[], Path]]:
     """Makes folders with short paths that every user may enter; `tmp_path` is private to root.

@@ -37,16 +37,15 @@ def by_minute(times: NDArray[np.int64], values: NDArray[np.float32]) -> Rollup:
     starts, buckets = _buckets(times, MINUTE_US)
     present = ~np.isnan(values)
     count = np.add.reduceat(present, starts, axis=0, dtype=np.int64)
-    total = np.add.reduceat(np.where(present, values, 0), starts, axis=0, dtype=np.float64)
-    return Rollup(buckets, count, _mean(total, count), *_extremes(values, values, starts))
+    mean = _mean(np.where(present, values, 0), count, starts)
+    return Rollup(buckets, count, mean, *_extremes(values, values, starts))
 
 
 def by_hour(minutes: Rollup) -> Rollup:
     """Minutes by hour."""
     starts, buckets = _buckets(minutes.times, HOUR_US)
-    total = np.where(minutes.count > 0, minutes.mean.astype(np.float64) * minutes.count, 0)
     count = np.add.reduceat(minutes.count, starts, axis=0, dtype=np.int64)
-    mean = _mean(np.add.reduceat(total, starts, axis=0), count)
+    mean = _mean(np.where(minutes.count > 0, minutes.mean.astype(np.float64) * minutes.count, 0), count, starts)
     return Rollup(buckets, count, mean, *_extremes(minutes.low, minutes.high, starts))
 
 
@@ -59,8 +58,10 @@ def _buckets(times: NDArray[np.int64], width_us: int) -> tuple[NDArray[np.intp],
     return starts, bucket[starts]
 
 
-def _mean(total: NDArray[np.float64], count: NDArray[np.int64]) -> NDArray[np.float32]:
+def _mean(totals: NDArray[np.floating], count: NDArray[np.int64], starts: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Summed in double precision: in single, a mean of many large values is wrong."""
     with np.errstate(invalid="ignore", over="ignore"):  # infinities that somebody measured
+        total = np.add.reduceat(totals, starts, axis=0, dtype=np.float64)
         mean: NDArray[np.float64] = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
         return mean.astype(np.float32)
 

@@ -39,7 +39,7 @@ end $$;
 """Chunks may be dropped by the table's owner alone; the service gets just this of it."""
 
 ROLLUP_1M: Final = """
-create materialized view if not exists gnn.rollup_1m_timescale with (timescaledb.continuous) as
+create materialized view if not exists gnn.rollup_1m_timescale with (timescaledb.continuous, timescaledb.materialized_only = false) as
 select time_bucket('1 minute', f.ts) as ts, f.tenant_id, f.machine_id, f.layout_id, f.rate_group, p.pos::int as pos,
        count(*) filter (where p.v <> 'NaN') as count, avg(p.v) filter (where p.v <> 'NaN') as mean,
        min(p.v) filter (where p.v <> 'NaN') as low, max(p.v) filter (where p.v <> 'NaN') as high
@@ -47,7 +47,7 @@ from gnn.frame f, unnest(f.vals) with ordinality p(v, pos)
 group by 1, 2, 3, 4, 5, 6 with no data
 """
 ROLLUP_1H: Final = """
-create materialized view if not exists gnn.rollup_1h_timescale with (timescaledb.continuous) as
+create materialized view if not exists gnn.rollup_1h_timescale with (timescaledb.continuous, timescaledb.materialized_only = false) as
 select time_bucket('1 hour', m.ts) as ts, m.tenant_id, m.machine_id, m.layout_id, m.rate_group, m.pos,
        sum(m.count)::bigint as count, sum(m.mean * m.count) / nullif(sum(m.count), 0) as mean,
        min(m.low) as low, max(m.high) as high
