@@ -72,7 +72,9 @@ async def test_a_hole_while_a_connection_is_given_back_costs_the_caller_no_resul
                 proxy.mode = Mode.BLACK_HOLE
             return result
 
-        assert await seconds_of(query()) == (pytest.approx(0.5, abs=0.7), 42)
+        seconds, result = await seconds_of(query())
+        assert result == 42
+        assert 0.5 <= seconds <= 1.5
         assert db.stats().pool.aborted == 1
 
 
@@ -170,6 +172,7 @@ async def test_an_open_breaker_sends_not_a_byte(proxy):
         assert max(seconds for seconds, _ in ends) < 0.3
         for _, error in ends:
             assert isinstance(error, DatabaseUnavailableError)
+            assert error.retry_after_s is not None
             assert 0 < error.retry_after_s <= 1
         assert (proxy.connections, proxy.bytes_in) == (connections, sent)
 

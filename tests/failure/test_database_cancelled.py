@@ -99,6 +99,7 @@ async def test_who_leaves_while_a_connection_is_made_leaves_none_half_made(url):
             await until(lambda: db.stats().pool.idle >= db.stats().pool.size - 1, 3)
         proxy.delay_s = 0.0
         proxy.mode = Mode.PASS
+        left = 1
         for _ in range(100):
             left = await con.fetchval("select count(*) from pg_stat_activity where application_name = 'gnn-service'"
                                       " and datname = current_database()")  # fmt: skip

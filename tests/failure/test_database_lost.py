@@ -37,6 +37,18 @@ async def test_connections_that_were_reset_unused_are_replaced_without_a_failed_
             assert await db.run(one, name="one", idempotent=False) == 1
 
 
+async def test_connections_that_a_firewall_forgot_are_replaced_without_a_failed_call(proxy):
+    async with managed(proxy.url, connection={"ping_after_s": 0}, acquire_timeout_s=5) as db:
+        proxy.forget()
+        for _ in range(4):
+            seconds, result = await seconds_of(db.run(one, name="one", idempotent=False))
+            assert result == 1
+            assert seconds < 2.5  # two dead connections, half a second for the question to each
+        stats = db.stats()
+        assert stats.operations["one"].repeats == 0
+        assert stats.pool.aborted == 2
+
+
 async def test_a_query_whose_connection_breaks_is_repeated_if_that_is_the_same_as_once(proxy):
     async with managed(proxy.url) as db:
         caller = asyncio.create_task(db.run(nap, name="nap", idempotent=True))
@@ -112,7 +124,7 @@ async def test_a_commit_whose_answer_is_lost_is_done_once_although_repeated(prox
 
 async def test_a_server_that_takes_no_connections_is_noticed_and_found_again(proxy):
     async with managed(proxy.url, health={"interval_s": 0.2}) as db:
-        heard = []
+        heard: list[DatabaseState] = []
         db.add_listener(heard.append)
         await proxy.refuse()
         proxy.reset()

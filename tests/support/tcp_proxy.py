@@ -22,7 +22,7 @@ class Mode(StrEnum):
 
 
 class TcpProxy:
-    """Listens, on loopback where nothing else is said, and passes on to the server of ``url``, over TCP or a Unix socket."""
+    """Listens, on loopback if nothing else is said, and passes on to the server of ``url``, by TCP or a Unix socket."""
 
     def __init__(self, url: SecretStr, host: str = "127.0.0.1") -> None:
         self._host = host
@@ -32,6 +32,7 @@ class TcpProxy:
         self.tasks: set[asyncio.Task[None]] = set()
         """What serves the connections that are there."""
         self._port = 0
+        self._era = 0
         self.mode = Mode.PASS
         self.delay_s = 0.0
         self.connections = 0
@@ -66,6 +67,10 @@ class TcpProxy:
         if server is not None:
             server.close()
             await asyncio.sleep(0)
+
+    def forget(self) -> None:
+        """Swallow what comes on the connections that are there, as a firewall does that forgot them; new ones work."""
+        self._era += 1
 
     def reset(self) -> None:
         """Cut every connection off with RST."""
@@ -120,13 +125,14 @@ class TcpProxy:
         return await asyncio.open_connection(self._parts.hostname, port)
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, forward: bool) -> None:
+        era = self._era
         with contextlib.suppress(ConnectionError, OSError):
             while data := await source.read(65536):
                 if forward:
                     self.bytes_in += len(data)
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                if self.mode is Mode.BLACK_HOLE:
+                if self.mode is Mode.BLACK_HOLE or era != self._era:
                     continue
                 if self.mode is Mode.DROP_REPLIES and not forward:
                     return

@@ -32,6 +32,7 @@ from gnn_service.db.pool import Connection, ConnectionPool, Held, Prepare
 from gnn_service.db.stats import Counters, DatabaseState, DatabaseStats
 from gnn_service.db.work import Isolation, transaction, within
 from gnn_service.observability import logs
+from gnn_service.observability.database import operation_ended
 from gnn_service.observability.tracing import SpanName, span
 
 T = TypeVar("T")
@@ -300,20 +301,22 @@ class DatabaseManager:
         """Count an operation, its time and its end; `Failed` goes on as the error that it carries."""
         counts = self._counters.operation(name)
         started = time.perf_counter()
+        code: str | None = None
         try:
             yield
         except Failed as failed:
-            counts.failed(failed.failure.error.code)
+            code = failed.failure.error.code
             raise failed.failure.error from failed.__cause__
         except Exception as error:
-            counts.failed(error.code if isinstance(error, GnnServiceError) else type(error).__name__)
+            code = error.code if isinstance(error, GnnServiceError) else type(error).__name__
             raise
         except BaseException:
-            counts.failed("cancelled")
+            code = "cancelled"
             raise
         finally:
             seconds = time.perf_counter() - started
-            counts.seconds.observe(seconds)
+            counts.ended(seconds, code)
+            operation_ended(name, seconds, code)
             if seconds > self._settings.slow_query_s:
                 counts.slow += 1
                 _log.warning("slow database work", operation=name, seconds=round(seconds, 3))

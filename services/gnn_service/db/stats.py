@@ -102,9 +102,11 @@ class Operation:
         self.failures: dict[str, int] = {}
         self.repeats = self.slow = 0
 
-    def failed(self, code: str) -> None:
-        """Count an end that was not a success."""
-        self.failures[code] = self.failures.get(code, 0) + 1
+    def ended(self, seconds: float, code: str | None) -> None:
+        """Count one; ``code`` is that of the error it ended with, None for a success."""
+        self.seconds.observe(seconds)
+        if code is not None:
+            self.failures[code] = self.failures.get(code, 0) + 1
 
     def snapshot(self) -> OperationStats:
         """The counts so far."""

@@ -19,6 +19,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gnn_service.observability.database import DatabaseCollector, DatabaseNumbers
 from gnn_service.observability.tally import RequestTallies
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -156,6 +157,10 @@ class Metrics:
         if not self._engines:
             self.registry.register(_EngineCollector(self._engines))
         self._engines[model] = read
+
+    def watch_database(self, read: Callable[[], DatabaseNumbers]) -> None:
+        """Report what ``read`` returns each time the metrics are asked for; once for an application."""
+        self.registry.register(DatabaseCollector(read))
 
     def exposition(self) -> bytes:
         """The text format of Prometheus, `CONTENT_TYPE`."""
