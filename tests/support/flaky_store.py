@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from gnn_service.core.errors import DatabaseUnavailableError, InvalidInputError, QueryTimeoutError
+from gnn_service.db.diagnoses import Given
+from gnn_service.db.events import Events, Operation
 from gnn_service.db.frame_writing import Stored
 from gnn_service.db.frames import FrameBlock
 
@@ -35,14 +38,24 @@ class FlakyStore:
         self.delay_s = 0.0
         self.poison: float | None = None
         self.released = asyncio.Event()
+        self.events = FlakyEvents(self)
+        self.diagnoses = FlakyDiagnoses(self)
 
-    async def store(self, blocks: Sequence[FrameBlock]) -> tuple[Stored, ...]:
+    async def fail(self) -> None:
+        """What every kind of write does first."""
         self.calls += 1
         if self.mode == "down":
             raise DatabaseUnavailableError("the database is away")
         if self.mode == "hung":
             await self.released.wait()
             raise QueryTimeoutError("too slow")
+
+    def reply(self) -> None:
+        if self.mode in {"lost", "half"}:
+            raise DatabaseUnavailableError("the reply was lost")
+
+    async def store(self, blocks: Sequence[FrameBlock]) -> tuple[Stored, ...]:
+        await self.fail()
         if any(self.poison is not None and (b.values == self.poison).any() for b in blocks):
             raise InvalidInputError("this is no frame")
         await asyncio.sleep(self.delay_s)
@@ -52,8 +65,7 @@ class FlakyStore:
             if done and self.mode == "half":
                 raise DatabaseUnavailableError("broke off")
             self._write(one)
-        if self.mode in {"lost", "half"}:
-            raise DatabaseUnavailableError("the reply was lost")
+        self.reply()
         return tuple(Stored(stored=len(one)) for one in blocks)
 
     def _write(self, one: FrameBlock) -> None:
@@ -68,3 +80,40 @@ class FlakyStore:
     def values(self, machine: int = 1, group: int = 1) -> dict[int, float]:
         """The first sensor's value at every tick."""
         return {k[2]: float(v[0]) for k, v in sorted(self.frames.items()) if k[:2] == (machine, group)}
+
+
+class FlakyEvents:
+    """The single values and operation of a `FlakyStore`."""
+
+    def __init__(self, database: FlakyStore) -> None:
+        self.database = database
+        self.values: dict[tuple[int, int, int], float] = {}
+        self.cycles: dict[tuple[int, int], int | None] = {}
+
+    async def store(self, events: Events) -> Stored:
+        await self.database.fail()
+        for time, value in zip(events.times.tolist(), events.values.tolist(), strict=True):
+            self.values[events.machine_id, events.sensor_id, time] = value
+        self.database.reply()
+        return Stored(stored=len(events.times))
+
+    async def store_operation(self, machine_id: int, operation: Operation) -> int:
+        await self.database.fail()
+        for place, time in enumerate(operation.times.tolist()):
+            self.cycles[machine_id, time] = operation.cycle[place] if operation.cycle else None
+        self.database.reply()
+        return len(operation.times)
+
+
+class FlakyDiagnoses:
+    """The diagnoses of a `FlakyStore`."""
+
+    def __init__(self, database: FlakyStore) -> None:
+        self.database = database
+        self.given: dict[tuple[Any, ...], Given] = {}
+
+    async def store(self, given: Sequence[Given]) -> Stored:
+        await self.database.fail()
+        self.given |= {one.key: one for one in given}
+        self.database.reply()
+        return Stored(stored=len(given))

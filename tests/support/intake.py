@@ -9,9 +9,11 @@ from typing import Any
 from gnn_service.core.config_ingest import IngestSettings
 from gnn_service.db.spool import Spool
 from gnn_service.monitoring.drain import Drain
-from gnn_service.monitoring.ingest import FrameStore, Ingest, frames_handler
+from gnn_service.monitoring.ingest import Ingest, handlers
 from gnn_service.monitoring.newest import NewestReadings
-from gnn_service.monitoring.order import FRAMES, SpooledTicks
+from gnn_service.monitoring.order import SpooledTicks
+from gnn_service.monitoring.pieces import KINDS, Writer
+from tests.support.flaky_store import FlakyStore
 from tests.support.spool import spool_settings
 
 
@@ -32,18 +34,19 @@ class Intake:
 @asynccontextmanager
 async def intake(
     folder: Path,
-    store: FrameStore,
+    store: FlakyStore,
     spool: dict[str, Any] | None = None,
-    drained: Sequence[str] = (FRAMES,),
+    drained: Sequence[str] = KINDS,
     **values: Any,
 ) -> AsyncIterator[Intake]:
     ticks = SpooledTicks()
     settings = ingest_settings(**values)
     kept = Spool(folder, spool_settings(**(spool or {})), visit=ticks.visit)
-    handlers = {FRAMES: frames_handler(store)} if FRAMES in drained else {}
-    drain = Drain(kept, handlers, on_progress=ticks.drained, on_empty=ticks.clear)
+    writer = Writer(store, store.events, store.diagnoses)
+    known = {kind: handler for kind, handler in handlers(writer).items() if kind in drained}
+    drain = Drain(kept, known, on_progress=ticks.drained, on_empty=ticks.clear)
     newest = NewestReadings(span_s=settings.memory_s, ticks_max=settings.memory_ticks_max, machines_max=10)
-    ingest = Ingest(store, kept, drain, ticks=ticks, newest=newest, settings=settings)
+    ingest = Ingest(writer, kept, drain, ticks=ticks, newest=newest, settings=settings)
     async with kept:
         drain.start()
         ingest.start()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final
 
 from gnn_service.core.clock import Clock
 from gnn_service.core.config_ingest import IngestSettings
@@ -16,10 +16,11 @@ from gnn_service.db.spool import Spool, SpoolRecord
 from gnn_service.monitoring.deadline import within
 from gnn_service.monitoring.drain import AWAY, Drain, Handler
 from gnn_service.monitoring.newest import NewestReadings
-from gnn_service.monitoring.order import FRAMES, SpooledTicks, coalesced, in_rounds
+from gnn_service.monitoring.order import SpooledTicks, coalesced, in_rounds
+from gnn_service.monitoring.pieces import KINDS, Piece, Writer, pack, size_of, span_of, unpack
 from gnn_service.observability import logs
 
-__all__ = ["FrameStore", "Ingest", "IngestStats", "Kept", "Receipt", "frames_handler"]
+__all__ = ["Ingest", "IngestStats", "Kept", "Receipt", "handlers"]
 
 STOP_S: Final = 10.0
 """Seconds for what waits when the service stops."""
@@ -56,32 +57,24 @@ class IngestStats:
     commits_total: int
 
 
-class FrameStore(Protocol):
-    """What it needs of `db.readings.ReadingRepository`."""
-
-    async def store(self, blocks: Sequence[FrameBlock]) -> Sequence[Stored]:
-        """Write frames, repeatably and durably; of each block what became of it."""
-        ...
-
-
-def frames_handler(store: FrameStore) -> Handler:
-    """Writes the spool's frames to the database, for `Drain`."""
+def handlers(writer: Writer) -> dict[str, Handler]:
+    """How `Drain` writes what this spools."""
 
     async def handle(records: Sequence[SpoolRecord]) -> None:
-        blocks = coalesced([FrameBlock.unpack(record.payload) for record in records])
-        for places in in_rounds(blocks):
-            counts = await store.store([blocks[place] for place in places])
+        pieces = coalesced(map(unpack, records))
+        for places in in_rounds(pieces):
+            counts = await writer.store([pieces[place] for place in places])
             if gone := sum(count.refused for count in counts):
-                _log.warning("spooled frames of machines that are gone were left out", frames=gone)
+                _log.warning("spooled readings of machines that are gone were left out", readings=gone)
 
-    return handle
+    return dict.fromkeys(KINDS, handle)
 
 
 class Ingest:
     """Belongs to one event loop. Call `start` in it, and `stop` before the drain and the spool stop.
 
     Args:
-        store: the database.
+        writer: the database.
         spool: for what it does not take; started.
         drain: takes that there when it is back.
         ticks: what waits in the spool; the drain's listeners keep it up to date.
@@ -92,7 +85,7 @@ class Ingest:
 
     def __init__(
         self,
-        store: FrameStore,
+        writer: Writer,
         spool: Spool,
         drain: Drain,
         *,
@@ -101,13 +94,13 @@ class Ingest:
         settings: IngestSettings,
         clock: Clock | None = None,
     ) -> None:
-        self._store = store
+        self._writer = writer
         self._spool = spool
         self._drain = drain
         self._ticks = ticks
         self._newest = newest
         self._settings = settings
-        self._gather: Gather[Sequence[FrameBlock], Receipt] = Gather(
+        self._gather: Gather[Sequence[Piece], Receipt] = Gather(
             self._commit,
             name="ingest",
             wait_s=settings.commit_wait_ms / 1000,
@@ -130,10 +123,10 @@ class Ingest:
         """What waits and what was done."""
         return IngestStats(self._gather.size, self._stored, self._spooled, self._refused, self._commits)
 
-    async def submit(self, blocks: Sequence[FrameBlock]) -> Receipt:
-        """Keep frames, all of them; returns when they are on a disk.
+    async def submit(self, pieces: Sequence[Piece]) -> Receipt:
+        """Keep readings and diagnoses, all of them; returns when they are on a disk.
 
-        Blocks fit the machines that they name: units, order and plausibility are checked before. Of two values of one
+        They fit the machines that they name: units, order and plausibility are checked before. Of two values of one
         tick the one that was submitted later counts. A caller that is cancelled does not know whether they are kept.
 
         Raises:
@@ -143,11 +136,12 @@ class Ingest:
             InvalidInputError: the database refuses them for good; nothing was kept.
             DeadlineExceededError: it took too long; send them again.
         """
-        if not any(map(len, blocks)):
+        pieces = [piece for piece in pieces if span_of(piece) is not None]
+        if not pieces:
             return Receipt(Kept.STORED)
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                return await self._gather.put(blocks, sum(block.values.size for block in blocks))
+                return await self._gather.put(pieces, sum(map(size_of, pieces)))
         except TimeoutError as error:
             self._refused += 1
             raise DeadlineExceededError(f"readings were not kept in {self._settings.timeout_s:g} s") from error
@@ -155,23 +149,23 @@ class Ingest:
             self._refused += 1
             raise
 
-    async def _commit(self, groups: Sequence[Sequence[FrameBlock]]) -> Sequence[Receipt | GnnServiceError]:
-        """Groups of blocks in order of arrival: to the database what can go there, the rest to the spool."""
+    async def _commit(self, groups: Sequence[Sequence[Piece]]) -> Sequence[Receipt | GnnServiceError]:
+        """Groups of pieces in order of arrival: to the database what can go there, the rest to the spool."""
         self._commits += 1
         outcomes: dict[int, Receipt | GnnServiceError] = {}
         direct = await self._direct(groups)
         if direct:
-            outcomes = await self._stored_groups({place: groups[place] for place in direct})
+            outcomes = await self._store_groups({place: groups[place] for place in direct})
         behind = [place for place in range(len(groups)) if place not in outcomes]
         if behind:
-            outcomes |= await self._spooled_groups({place: groups[place] for place in behind})
+            outcomes |= await self._spool_groups({place: groups[place] for place in behind})
         for place, outcome in outcomes.items():
             if isinstance(outcome, Receipt):
                 self._newest.add(groups[place])
                 self._count(groups[place], outcome.kept)
         return [outcomes[place] for place in range(len(groups))]
 
-    async def _direct(self, groups: Sequence[Sequence[FrameBlock]]) -> list[int]:
+    async def _direct(self, groups: Sequence[Sequence[Piece]]) -> list[int]:
         """Places of the groups that may go to the database now: none of their ticks waits in the spool."""
         if self._drain.away and not self._spool.empty:
             return []  # the drain will notice when it is back
@@ -185,7 +179,7 @@ class Ingest:
                 direct.append(place)
         return direct
 
-    async def _stored_groups(self, groups: dict[int, Sequence[FrameBlock]]) -> dict[int, Receipt | GnnServiceError]:
+    async def _store_groups(self, groups: dict[int, Sequence[Piece]]) -> dict[int, Receipt | GnnServiceError]:
         """What the database says to each group; nothing of those that it did not take because it is away."""
         try:
             counts = await within(self._settings.store_timeout_s, self._in_order(list(groups.values())), name="storing")
@@ -198,7 +192,7 @@ class Ingest:
                 return {place: _as_refusal(error) for place in groups}
             outcomes: dict[int, Receipt | GnnServiceError] = {}
             for place, group in groups.items():  # one that is refused must not take its neighbours along
-                said = await self._stored_groups({place: group})
+                said = await self._store_groups({place: group})
                 if not said:
                     break
                 outcomes |= said
@@ -206,33 +200,33 @@ class Ingest:
         self._drain.succeeded()
         return {place: Receipt(Kept.STORED, count) for place, count in zip(groups, counts, strict=True)}
 
-    async def _in_order(self, groups: Sequence[Sequence[FrameBlock]]) -> list[Stored]:
+    async def _in_order(self, groups: Sequence[Sequence[Piece]]) -> list[Stored]:
         """Store groups so that of two values of one tick the later counts; what became of each group."""
-        blocks = [(number, block) for number, group in enumerate(groups) for block in group]
+        pieces = [(number, piece) for number, group in enumerate(groups) for piece in group]
         found = [Stored()] * len(groups)
-        for places in in_rounds([block for _, block in blocks]):
-            counts = await self._store.store([blocks[place][1] for place in places])
+        for places in in_rounds([piece for _, piece in pieces]):
+            counts = await self._writer.store([pieces[place][1] for place in places])
             for place, count in zip(places, counts, strict=True):
-                found[blocks[place][0]] += count
+                found[pieces[place][0]] += count
         return found
 
-    async def _spooled_groups(self, groups: dict[int, Sequence[FrameBlock]]) -> dict[int, Receipt | GnnServiceError]:
+    async def _spool_groups(self, groups: dict[int, Sequence[Piece]]) -> dict[int, Receipt | GnnServiceError]:
         for group in groups.values():
             self._ticks.add(group)
         outcomes = await asyncio.gather(*map(self._spool_group, groups.values()))
         self._drain.nudge()
         return dict(zip(groups, outcomes, strict=True))
 
-    async def _spool_group(self, group: Sequence[FrameBlock]) -> Receipt | GnnServiceError:
+    async def _spool_group(self, group: Sequence[Piece]) -> Receipt | GnnServiceError:
         try:
-            sequence = await self._spool.append([(FRAMES, block.pack()) for block in group if len(block)])
+            sequence = await self._spool.append([pack(piece) for piece in group])
         except GnnServiceError as error:
             return error
         self._ticks.written(group, sequence)
         return Receipt(Kept.SPOOLED)
 
-    def _count(self, group: Sequence[FrameBlock], kept: Kept) -> None:
-        frames = sum(map(len, group))
+    def _count(self, group: Sequence[Piece], kept: Kept) -> None:
+        frames = sum(len(piece) for piece in group if isinstance(piece, FrameBlock))
         if kept is Kept.STORED:
             self._stored += frames
         else:

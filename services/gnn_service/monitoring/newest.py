@@ -1,19 +1,24 @@
 """The newest readings of every machine in memory, so that diagnoses go on while the database is away."""
 
+from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from gnn_service.db.events import Operation
 from gnn_service.db.frames import FrameBlock
 from gnn_service.db.layouts import on_one_grid
 from gnn_service.db.machines import StoredMachine
 from gnn_service.domain.recording import Readings
 from gnn_service.monitoring.order import joined
+from gnn_service.monitoring.pieces import Doing, Piece, span_of
 
 _MICROSECONDS: Final = 1_000_000
+MOMENTS_MAX: Final = 512
+"""Times kept at which a machine began to do something else, at most."""
 
 
 class _Series:
@@ -35,17 +40,13 @@ class _Series:
             self.parts.append(block)
         else:
             whole = self.whole()
-            first, second = (block, whole) if older else (whole, block)
-            self.parts = deque([joined(first, second)])
+            self.parts = deque([joined([block, whole] if older else [whole, block])])
         self._trim()
 
     def whole(self) -> FrameBlock:
         """All of it as one block."""
         if len(self.parts) > 1:
-            last = self.parts[-1]
-            times = np.concatenate([part.times for part in self.parts])
-            values = np.concatenate([part.values for part in self.parts])
-            self.parts = deque([FrameBlock(last.machine_id, last.rate_group, last.layout_id, times, values)])
+            self.parts = deque([joined(tuple(self.parts))])
         return self.parts[0]
 
     def _trim(self) -> None:
@@ -56,6 +57,35 @@ class _Series:
         if self.ticks > 2 * self._ticks_max or (len(self.parts) == 1 and self.ticks > self._ticks_max):
             self.parts = deque([self.whole().part(slice(-self._ticks_max, None))])
             self.ticks = len(self.parts[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a machine does from a time on, as far as it is known."""
+
+    time_us: int
+    cycle: int | None = None
+    operating_state: str | None = None
+
+
+class _Machine:
+    """What is known of one machine."""
+
+    def __init__(self) -> None:
+        self.groups: dict[int, _Series] = {}
+        self.moments: list[Moment] = []  # rising
+
+    def add(self, operation: Operation, *, older: bool) -> None:
+        nothing = [None] * len(operation.times)
+        cycles, states = operation.cycle or nothing, operation.operating_state or nothing
+        for time, cycle, state in zip(operation.times.tolist(), cycles, states, strict=True):
+            place = bisect_left(self.moments, time, key=lambda moment: moment.time_us)
+            there = place < len(self.moments) and self.moments[place].time_us == time
+            if there and older:
+                continue
+            said = Moment(time, None if cycle is None else int(cycle), state)
+            self.moments[place : place + there] = [said]
+        del self.moments[:-MOMENTS_MAX]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +110,24 @@ class NewestReadings:
         self._span_us = round(span_s * _MICROSECONDS)
         self._ticks_max = ticks_max
         self._machines_max = machines_max
-        self._machines: OrderedDict[int, dict[int, _Series]] = OrderedDict()
+        self._machines: OrderedDict[int, _Machine] = OrderedDict()
         self._evicted = 0
 
-    def add(self, blocks: Iterable[FrameBlock], *, older: bool = False) -> None:
-        """Take frames in, as they are accepted; ``older`` ones, read back from the database, only fill gaps."""
-        for block in blocks:
-            if not len(block):
+    def add(self, pieces: Iterable[Piece], *, older: bool = False) -> None:
+        """Take frames and operation in, as they are accepted; ``older`` ones, read from the database, only fill gaps.
+
+        Diagnoses and single values are passed over.
+        """
+        for piece in pieces:
+            if not isinstance(piece, FrameBlock | Doing) or span_of(piece) is None:
                 continue
-            groups = self._machines.setdefault(block.machine_id, {})
-            self._machines.move_to_end(block.machine_id)
-            series = groups.setdefault(block.rate_group, _Series(self._span_us, self._ticks_max))
-            series.add(block, older=older)
+            machine = self._machines.setdefault(piece.machine_id, _Machine())
+            self._machines.move_to_end(piece.machine_id)
+            if isinstance(piece, Doing):
+                machine.add(piece.operation, older=older)
+            else:
+                series = machine.groups.setdefault(piece.rate_group, _Series(self._span_us, self._ticks_max))
+                series.add(piece, older=older)
         while len(self._machines) > self._machines_max:
             self._machines.popitem(last=False)
             self._evicted += 1
@@ -102,8 +138,14 @@ class NewestReadings:
 
     def until_us(self, machine_id: int) -> int | None:
         """Time of the newest tick, microseconds since 1970 UTC; None where there is none."""
-        groups = self._machines.get(machine_id, {}).values()
+        known = self._machines.get(machine_id)
+        groups = known.groups.values() if known is not None else ()
         return max((int(series.parts[-1].times[-1]) for series in groups), default=None)
+
+    def moments(self, machine_id: int) -> Sequence[Moment]:
+        """What is known of what the machine was doing, rising in time."""
+        known = self._machines.get(machine_id)
+        return tuple(known.moments) if known is not None else ()
 
     def readings(self, machine: StoredMachine, span_s: float) -> Readings | None:
         """What is known of the last ``span_s`` seconds up to the newest tick; None where that is nothing.
@@ -114,7 +156,7 @@ class NewestReadings:
         if until is None:
             return None
         since = until - round(span_s * _MICROSECONDS)
-        groups = self._machines[machine.machine_id]
+        groups = self._machines[machine.machine_id].groups
         pieces = []
         for layout in machine.groups:
             series = groups.get(layout.rate_group)
@@ -129,5 +171,5 @@ class NewestReadings:
 
     def stats(self) -> NewestStats:
         """How much is kept."""
-        ticks = sum(series.ticks for groups in self._machines.values() for series in groups.values())
+        ticks = sum(series.ticks for known in self._machines.values() for series in known.groups.values())
         return NewestStats(len(self._machines), ticks, self._evicted)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,24 +11,22 @@ from gnn_service.core.errors import InvalidInputError
 from gnn_service.db.frames import FrameBlock
 from gnn_service.db.layouts import merge
 from gnn_service.db.spool import SpoolRecord
-
-FRAMES = "frames/1"
-"""Kind of the spool's records that hold one packed `FrameBlock`."""
+from gnn_service.monitoring.pieces import Piece, Span, span_of, unpack
 
 
 @dataclass(slots=True)
 class _Stretch:
     """From the first to the last tick that waits. ``last``: sequence number of the last record, None if not known."""
 
-    low: int
-    high: int
+    low_us: int
+    high_us: int
     last: int | None
 
 
 class SpooledTicks:
-    """One stretch of time a machine and rate group: from the first to the last tick that waits.
+    """One stretch of time a machine and lane (such as a rate group): from the first to the last tick that waits.
 
-    Frames beside it may go to the database at once, those inside have to wait behind it. It may say that a tick waits
+    Pieces beside it may go to the database at once, those inside have to wait behind it. It may say that a tick waits
     that does not; that costs a detour, never the order.
     """
 
@@ -39,37 +38,34 @@ class SpooledTicks:
 
     def visit(self, record: SpoolRecord) -> None:
         """Take in a record that the spool holds from before."""
-        if record.kind == FRAMES:
-            try:
-                block = FrameBlock.unpack(record.payload)
-            except InvalidInputError:  # the drain sets it aside
-                return
-            self.add([block])
-            self.written([block], record.sequence)
+        try:
+            piece = unpack(record)
+        except InvalidInputError:  # the drain sets it aside
+            return
+        self.add([piece])
+        self.written([piece], record.sequence)
 
-    def add(self, blocks: Iterable[FrameBlock]) -> None:
+    def add(self, pieces: Iterable[Piece]) -> None:
         """They go to the spool from now on; their sequence number is not known yet."""
-        for block in blocks:
-            if not len(block):
-                continue
-            low, high = int(block.times[0]), int(block.times[-1])
-            known = self._stretches.get(_key(block))
+        for span in _spans(pieces):
+            known = self._stretches.get(span[:2])
             if known is None:
-                self._stretches[_key(block)] = _Stretch(low, high, None)
+                self._stretches[span[:2]] = _Stretch(span.low_us, span.high_us, None)
             else:
-                known.low, known.high, known.last = min(known.low, low), max(known.high, high), None
+                known.low_us, known.high_us = min(known.low_us, span.low_us), max(known.high_us, span.high_us)
+                known.last = None
 
-    def written(self, blocks: Iterable[FrameBlock], sequence: int) -> None:
+    def written(self, pieces: Iterable[Piece], sequence: int) -> None:
         """They are in the spool, none of them behind this sequence number."""
-        for block in blocks:
-            if (known := self._stretches.get(_key(block))) is not None:
+        for span in _spans(pieces):
+            if (known := self._stretches.get(span[:2])) is not None:
                 known.last = sequence
 
-    def overlap(self, blocks: Iterable[FrameBlock]) -> bool:
+    def overlap(self, pieces: Iterable[Piece]) -> bool:
         """Whether a tick of theirs may wait."""
-        for block in blocks:
-            known = self._stretches.get(_key(block))
-            if known is not None and len(block) and block.times[0] <= known.high and block.times[-1] >= known.low:
+        for span in _spans(pieces):
+            known = self._stretches.get(span[:2])
+            if known is not None and span.low_us <= known.high_us and span.high_us >= known.low_us:
                 return True
         return False
 
@@ -84,57 +80,71 @@ class SpooledTicks:
         self._stretches.clear()
 
 
-def in_rounds(blocks: Sequence[FrameBlock]) -> list[list[int]]:
-    """Places of the blocks in rounds: within one no tick comes twice, and of two with a tick the later comes later.
+def in_rounds(pieces: Sequence[Piece]) -> list[list[int]]:
+    """Places of the pieces in rounds: within one no tick comes twice, and of two with a tick the later comes later.
 
-    The database may write the blocks of one round in any order.
+    The database may write the pieces of one round in any order.
     """
     rounds: list[list[int]] = []
-    spans: dict[tuple[int, int], list[list[tuple[int, int]]]] = {}  # of each key in each round
-    for place, block in enumerate(blocks):
-        if not len(block):
+    taken: dict[tuple[int, int], list[tuple[int, int, int]]] = {}  # low, high and round of each piece of a key
+    highest: dict[tuple[int, int], int] = {}
+    for place, piece in enumerate(pieces):
+        span = span_of(piece)
+        if span is None:
             continue
-        low, high = int(block.times[0]), int(block.times[-1])
-        known = spans.setdefault(_key(block), [])
-        number = max((n + 1 for n, span in enumerate(known) for a, b in span if low <= b and high >= a), default=0)
-        while len(known) <= number:
-            known.append([])
-        while len(rounds) <= number:
-            rounds.append([])
-        known[number].append((low, high))
+        key, number = span[:2], 0
+        known = taken.setdefault(key, [])
+        if known and span.low_us <= highest[key]:  # else it comes after all of them, as nearly always
+            number = max((n + 1 for a, b, n in known if span.low_us <= b and span.high_us >= a), default=0)
+        known.append((span.low_us, span.high_us, number))
+        highest[key] = max(span.high_us, highest.get(key, span.high_us))
+        rounds += [[] for _ in range(number + 1 - len(rounds))]
         rounds[number].append(place)
     return rounds
 
 
-def coalesced(blocks: Iterable[FrameBlock]) -> list[FrameBlock]:
-    """Blocks one after another of the same key and layout made one, in which the later value wins."""
-    found: dict[tuple[int, int], list[FrameBlock]] = {}
-    for block in blocks:
-        known = found.setdefault(_key(block), [])
-        if known and known[-1].layout_id == block.layout_id:
-            known[-1] = joined(known[-1], block)
-        else:
-            known.append(block)
-    return [block for known in found.values() for block in known]
+def coalesced(pieces: Iterable[Piece]) -> list[Piece]:
+    """Blocks of frames of the same rate group and layout, one after another, made one; later values win."""
+    made: list[Piece] = []
+    newest: dict[tuple[int, int], int] = {}  # place of the last block of a key
+    gathered: dict[int, list[FrameBlock]] = {}
+    for piece in pieces:
+        if not isinstance(piece, FrameBlock):
+            made.append(piece)
+            continue
+        key = (piece.machine_id, piece.rate_group)
+        place = newest.get(key)
+        if place is None or gathered[place][0].layout_id != piece.layout_id:
+            newest[key] = place = len(made)
+            made.append(piece)
+            gathered[place] = []
+        gathered[place].append(piece)
+    for place, blocks in gathered.items():
+        made[place] = joined(blocks)
+    return made
 
 
-def joined(first: FrameBlock, second: FrameBlock) -> FrameBlock:
-    """Both blocks, of one layout, on the union of their ticks; present values of the second win."""
-    if not len(first) or not len(second) or first.times[-1] < second.times[0]:
-        times = np.concatenate([first.times, second.times])
-        values = np.concatenate([first.values, second.values])
+def joined(blocks: Sequence[FrameBlock]) -> FrameBlock:
+    """Blocks of one layout on the union of their ticks; of two values of a tick the one of the later block wins."""
+    blocks = [block for block in blocks if len(block)] or blocks[:1]
+    if len(blocks) == 1:
+        return blocks[0]
+    rising = all(one.times[-1] < other.times[0] for one, other in pairwise(blocks))
+    times = np.concatenate([block.times for block in blocks])
+    if rising:
+        values = np.concatenate([block.values for block in blocks])
     else:
-        times = np.union1d(first.times, second.times)
-        old, new = (_spread(block, times) for block in (first, second))
-        values = merge(old, new)[0]
-    return FrameBlock(second.machine_id, second.rate_group, second.layout_id, times, values)
+        times = np.unique(times)
+        values = np.full((len(times), blocks[0].values.shape[1]), np.nan, np.float32)
+        for block in blocks:
+            rows = np.searchsorted(times, block.times)
+            values[rows] = merge(values[rows], block.values)[0]
+    return _like(blocks[-1], times, values)
 
 
-def _spread(block: FrameBlock, times: NDArray[np.int64]) -> NDArray[np.float32]:
-    values = np.full((len(times), block.values.shape[1]), np.nan, np.float32)
-    values[np.searchsorted(times, block.times)] = block.values
-    return values
+def _like(block: FrameBlock, times: NDArray[np.int64], values: NDArray[np.float32]) -> FrameBlock:
+    return FrameBlock(block.machine_id, block.rate_group, block.layout_id, times, values)
 
 
-def _key(block: FrameBlock) -> tuple[int, int]:
-    return block.machine_id, block.rate_group
+def _spans(pieces: Iterable[Piece]) -> Iterable[Span]:
+    return (span for piece in pieces if (span := span_of(piece)) is not None)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from gnn_service.db.spool import SpoolRecord
-from gnn_service.monitoring.order import FRAMES, SpooledTicks, coalesced, in_rounds, joined
+from gnn_service.monitoring.order import SpooledTicks, coalesced, in_rounds, joined
+from gnn_service.monitoring.pieces import FRAMES
 from tests.support.flaky_store import block
 
 
@@ -98,5 +99,5 @@ def test_rounds_and_joining_give_what_writing_one_after_another_gives(seed):
 
 
 def test_joining_with_nothing_is_the_other():
-    both = joined(block([], 1.0), block([3], 2.0))
+    both = joined([block([], 1.0), block([3], 2.0)])
     assert both.times.tolist() == block([3], 2.0).times.tolist()
