@@ -34,7 +34,7 @@ from gnn_service.observability import logs
 _LOG = logs.logger("db.embedded")
 _LOOK_S = 0.1
 _LOG_CHECK_S = 10.0
-_RESTART_S, _RESTART_MAX_S, _STEADY_S = 0.2, 30.0, 60.0
+_RESTART_S, _RESTART_MAX_S, _STEADY_S = 0.2, 10.0, 5.0  # pause, doubled up to; after so long a run as at first
 _PORT_TRIES = 5
 _TELL_AFTER_S = 2.0
 _ENDING_S = 10.0  # beyond the time to stop: signals that had to follow
