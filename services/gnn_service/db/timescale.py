@@ -108,11 +108,11 @@ class _Application:
             await self._hypertable(table, interval, convert_large=convert_large)
         await self._con.execute(sql.DROP_BEFORE)
         by_timescale = await self._rolls_up()
-        if by_timescale:
-            await self._policies()
-        elif self._server.has_policies:
-            await self._compress("frame")
         found = await state(self._con)
+        if by_timescale:
+            await self._policies(found.hypertables)
+        elif self._server.has_policies and "frame" in found.hypertables:
+            await self._compress("frame")
         layer = Layer(found.rollups_by, found.hypertables, tuple(self._absent), tuple(self._left))
         _log.info("timescaledb_layer", rollups_by=layer.rollups_by, absent=layer.absent, left=layer.left)
         return layer
@@ -158,10 +158,10 @@ class _Application:
                 await self._con.execute(sql.READ_TIMESCALE)
         return made
 
-    async def _policies(self) -> None:
-        """Compression, refreshing and retention, as the settings say now."""
+    async def _policies(self, hypertables: tuple[str, ...]) -> None:
+        """Compression, refreshing and retention, as the settings say now; the service deletes from plain tables."""
         self._progress("setting policies")
-        wanted = sql.policies(self._upkeep, columnstore=self._server.has_columnstore)
+        wanted = sql.policies(self._upkeep, hypertables, columnstore=self._server.has_columnstore)
         stored = await self._con.fetchval("select document::text from upkeep_state where name = 'timescale_policies'")
         if stored != (document := sql.fingerprint(self._upkeep)):
             for removal in wanted.removals:

@@ -1,6 +1,7 @@
 """The statements of the TimescaleDB layer (docs.tigerdata.com, API reference; TimescaleDB 2.13 and newer)."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,7 +40,8 @@ end $$;
 """Chunks may be dropped by the table's owner alone; the service gets just this of it."""
 
 ROLLUP_1M: Final = """
-create materialized view if not exists gnn.rollup_1m_timescale with (timescaledb.continuous, timescaledb.materialized_only = false) as
+create materialized view if not exists gnn.rollup_1m_timescale
+    with (timescaledb.continuous, timescaledb.materialized_only = false) as
 select time_bucket('1 minute', f.ts) as ts, f.tenant_id, f.machine_id, f.layout_id, f.rate_group, p.pos::int as pos,
        count(*) filter (where p.v <> 'NaN') as count, avg(p.v) filter (where p.v <> 'NaN') as mean,
        min(p.v) filter (where p.v <> 'NaN') as low, max(p.v) filter (where p.v <> 'NaN') as high
@@ -47,7 +49,8 @@ from gnn.frame f, unnest(f.vals) with ordinality p(v, pos)
 group by 1, 2, 3, 4, 5, 6 with no data
 """
 ROLLUP_1H: Final = """
-create materialized view if not exists gnn.rollup_1h_timescale with (timescaledb.continuous, timescaledb.materialized_only = false) as
+create materialized view if not exists gnn.rollup_1h_timescale
+    with (timescaledb.continuous, timescaledb.materialized_only = false) as
 select time_bucket('1 hour', m.ts) as ts, m.tenant_id, m.machine_id, m.layout_id, m.rate_group, m.pos,
        sum(m.count)::bigint as count, sum(m.mean * m.count) / nullif(sum(m.count), 0) as mean,
        min(m.low) as low, max(m.high) as high
@@ -99,7 +102,7 @@ def compression(table: str, after_days: int, *, columnstore: bool) -> tuple[str,
     return enable, f"select add_compression_policy('gnn.{table}', {_days(after_days)}, if_not_exists => true)"
 
 
-def policies(upkeep: UpkeepSettings, *, columnstore: bool) -> Policies:
+def policies(upkeep: UpkeepSettings, hypertables: Collection[str], *, columnstore: bool) -> Policies:
     """Refreshing of the roll-ups and retention of everything, as the settings say.
 
     The roll-ups are refreshed for as long as their frames are surely there: what retention has dropped would be
@@ -113,6 +116,7 @@ def policies(upkeep: UpkeepSettings, *, columnstore: bool) -> Policies:
         "rollup_1m_timescale": upkeep.minutes_days,
         "rollup_1h_timescale": upkeep.hours_days,
     }
+    kept = {table: days for table, days in kept.items() if table in hypertables or table not in INTERVALS}
     removals = [f"select remove_retention_policy('gnn.{table}', if_exists => true)" for table in kept]
     removals += [
         f"select remove_continuous_aggregate_policy('gnn.rollup_{bucket}_timescale', if_exists => true)"

@@ -111,6 +111,7 @@ class Upkeep:
             if await self._step("upkeep.mode", _by_timescale):
                 while await self._step("upkeep.forget", _forget) == _NOTES:
                     pass
+                done = await self._retain(done, until, plain_only=True)
             else:
                 done = await self._roll(done, until)
                 if not done.more:
@@ -156,12 +157,12 @@ class Upkeep:
             self._share = min(1.0, self._share * 2)
         return rolled
 
-    async def _retain(self, done: Round, until: float) -> Round:
-        """Delete what is too old, once an hour."""
+    async def _retain(self, done: Round, until: float, *, plain_only: bool = False) -> Round:
+        """Delete what is too old, once an hour. ``plain_only``: TimescaleDB sees to its own."""
         now = self._clock.monotonic()
         if self._retained_s is not None and now - self._retained_s < _RETENTION_S:
             return done
-        for what in retention.aged(self._settings):
+        for what in await self._step("upkeep.aged", self._aged) if plain_only else retention.aged(self._settings):
             more = True
             while more:
                 step = await self._delete(what)
@@ -170,6 +171,11 @@ class Upkeep:
                     return replace(done, more=True)
         self._retained_s = now
         return done
+
+    async def _aged(self, con: Connection) -> list[Aged]:
+        """Tables that TimescaleDB has no policy for."""
+        by_age = [what for what in retention.aged(self._settings) if not what.rolled_up and what.table != "rollup_1h"]
+        return [what for what in by_age if not await con.fetchval(sql.IS_HYPERTABLE, what.table)]
 
     async def _delete(self, what: Aged) -> Deleted:
         async def work(con: Connection) -> Deleted:
