@@ -34,6 +34,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # What tests show must not hang on which runtime is the fastest here, nor leave what was measured in a user's home.
 os.environ["GNN_MODEL__RUNTIME"] = "onnxruntime"
+# Nor does each application that a test makes start a database; a test of what is stored asks for one.
+os.environ["GNN_DATABASE__ENABLED"] = "false"
 # Nor on how many cores there are: one model thread, where a test does not say otherwise.
 devices.auto_instances = lambda: 1
 

@@ -11,15 +11,17 @@ from starlette.middleware.cors import CORSMiddleware
 
 from gnn_service import __version__
 from gnn_service.api import openapi, problems
-from gnn_service.api.deps import DiagnoserFactory, State
+from gnn_service.api.deps import DiagnoserFactory, Diagnosing, State
 from gnn_service.api.door import Door
 from gnn_service.api.hot import HotLane, HotRoute
 from gnn_service.api.hot_diagnose import HotDiagnose
+from gnn_service.api.known import KnownMachines
 from gnn_service.api.middleware import REQUEST_ID, GuardCrash, LimitBody, LimitConnections, Observe
 from gnn_service.api.oip.codec import HEADER_LENGTH
 from gnn_service.api.oip.hot_infer import hot_routes
 from gnn_service.api.oip.service import TensorService
 from gnn_service.api.routes import about, diagnose, docs, health, oip
+from gnn_service.api.storage import Storage, StorageFactory, open_storage, watch_storage
 from gnn_service.core.config import Settings
 from gnn_service.domain.units import convert
 from gnn_service.inference.diagnoser import Diagnoser
@@ -40,10 +42,17 @@ _log = logger("gnn_service.api")
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
 
 
-def create_app(settings: Settings, *, diagnoser_factory: DiagnoserFactory | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    diagnoser_factory: DiagnoserFactory | None = None,
+    storage_factory: StorageFactory | None = None,
+) -> FastAPI:
     """The ASGI application of the service.
 
     ``diagnoser_factory`` opens what diagnoses, as an async context manager; default `Diagnoser.open`.
+    ``storage_factory`` opens what keeps readings and diagnoses, or None where nothing does; default `open_storage`,
+    which goes by `database.enabled`.
     """
     metrics = Metrics()
     app = FastAPI(
@@ -52,7 +61,7 @@ def create_app(settings: Settings, *, diagnoser_factory: DiagnoserFactory | None
         summary="Condition diagnosis of hydraulic and electro-mechanical machines.",
         description=_DESCRIPTION,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        lifespan=_lifespan(settings, metrics, diagnoser_factory or Diagnoser.open),
+        lifespan=_lifespan(settings, metrics, diagnoser_factory or Diagnoser.open, storage_factory or open_storage),
         middleware=_middleware(settings, metrics),
         generate_unique_id_function=openapi.operation_id,
         redirect_slashes=False,
@@ -80,7 +89,9 @@ def hot_lane(settings: Settings, state: State) -> HotLane | None:
     if not settings.api.hot_lane_enabled or settings.observability.tracing_enabled:
         return None
     metrics = state["metrics"]
-    diagnose_hot = HotDiagnose(state["diagnoser"], metrics, state["door"], settings.inference.request_timeout_s)
+    diagnose_hot = HotDiagnose(
+        state["diagnoser"], state["machines"], metrics, state["door"], settings.inference.request_timeout_s
+    )
     return HotLane(
         {"/v1/diagnose": HotRoute("/v1/diagnose", diagnose_hot, metrics), **hot_routes(state["tensors"], metrics)},
         body_max_bytes=settings.api.body_max_bytes,
@@ -89,7 +100,9 @@ def hot_lane(settings: Settings, state: State) -> HotLane | None:
     )
 
 
-def _lifespan(settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFactory) -> Lifespan:
+def _lifespan(
+    settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFactory, storing: StorageFactory
+) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as opened:
@@ -103,11 +116,15 @@ def _lifespan(settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFac
                     timeout_s=observed.otlp_timeout_s,
                 )
                 opened.push_async_callback(tracing.stop, observed.otlp_timeout_s)
+            storage = await opened.enter_async_context(storing(settings))
             diagnoser = await opened.enter_async_context(open_diagnoser(settings))
+            machines = await _known_machines(opened, settings, diagnoser, storage)
             # the table of units takes a second to build; nobody should wait for it, nor the event loop
             await asyncio.to_thread(convert, 1.0, "kPa", "bar")
             metrics.build.info({"version": __version__, "bundle": diagnoser.bundle.version})
             metrics.watch_engine(diagnoser.engine.stats)
+            if storage is not None:
+                watch_storage(metrics, storage)
             models = await opened.enter_async_context(TensorModels.open(settings, diagnoser))
             for name, graph in models.graphs.items():
                 metrics.watch_engine(graph.engine.stats, name)
@@ -117,6 +134,8 @@ def _lifespan(settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFac
             yield State(
                 settings=settings,
                 diagnoser=diagnoser,
+                storage=storage,
+                machines=machines,
                 tensors=tensors,
                 metrics=metrics,
                 door=Door(settings.inference.queue_max + settings.inference.batch_max),
@@ -125,6 +144,20 @@ def _lifespan(settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFac
             _log.info("stopping")
 
     return lifespan
+
+
+async def _known_machines(
+    opened: AsyncExitStack, settings: Settings, diagnoser: Diagnosing, storage: Storage | None
+) -> KnownMachines:
+    machines = KnownMachines(
+        diagnoser.machines,
+        None if storage is None else storage.store.machines,
+        machines_max=settings.monitoring.ingest.memory_machines_max,
+    )
+    opened.push_async_callback(machines.stop)
+    if storage is not None and not storage.away:
+        await machines.load()
+    return machines
 
 
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
@@ -136,9 +169,9 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
             Middleware(
                 CORSMiddleware,
                 allow_origins=list(api.cors_origins),
-                allow_methods=["GET", "POST"],
-                allow_headers=["content-type", REQUEST_ID, "traceparent", HEADER_LENGTH],
-                expose_headers=[REQUEST_ID, "retry-after", HEADER_LENGTH],
+                allow_methods=["GET", "POST", "PUT", "DELETE"],
+                allow_headers=["content-type", "if-match", REQUEST_ID, "traceparent", HEADER_LENGTH],
+                expose_headers=[REQUEST_ID, "retry-after", "etag", HEADER_LENGTH],
             )
         )
     return [

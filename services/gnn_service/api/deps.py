@@ -13,9 +13,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from gnn_service.api.door import Door
+from gnn_service.api.known import NO_STORE, KnownMachines
 from gnn_service.api.oip.service import TensorService
+from gnn_service.api.storage import Storage
 from gnn_service.core.config import Settings
-from gnn_service.core.errors import DeadlineExceededError, InvalidMachineError, MalformedBodyError, UnknownMachineError
+from gnn_service.core.errors import (
+    DeadlineExceededError,
+    InvalidMachineError,
+    MalformedBodyError,
+    UnavailableError,
+    UnknownMachineError,
+)
 from gnn_service.domain.check import require_valid
 from gnn_service.domain.diagnosis import Diagnosis
 from gnn_service.domain.machine import Machine
@@ -27,6 +35,7 @@ from gnn_service.observability.metrics import Metrics
 
 Answer = TypeVar("Answer")
 _SHOWN_MACHINES = 20
+_NEVER_S = 3600.0  # until somebody changes a setting
 # what many JSON writers make of a missing sample
 _NOT_A_NUMBER = re.compile("nan|infinity", re.IGNORECASE)
 
@@ -80,6 +89,8 @@ class State(TypedDict):
 
     settings: Settings
     diagnoser: Diagnosing
+    storage: Storage | None
+    machines: KnownMachines
     tensors: TensorService
     metrics: Metrics
     door: Door
@@ -107,6 +118,20 @@ async def get_tensors(request: Request) -> TensorService:
     return tensors
 
 
+async def get_machines(request: Request) -> KnownMachines:
+    """Machines by their ids."""
+    machines: KnownMachines = request.state.machines
+    return machines
+
+
+async def get_storage(request: Request) -> Storage:
+    """What keeps readings and diagnoses. UnavailableError where this service keeps nothing."""
+    storage: Storage | None = request.state.storage
+    if storage is None:
+        raise UnavailableError(NO_STORE, retry_after_s=_NEVER_S)
+    return storage
+
+
 async def get_metrics(request: Request) -> Metrics:
     """The instruments of this application."""
     metrics: Metrics = request.state.metrics
@@ -116,11 +141,13 @@ async def get_metrics(request: Request) -> Metrics:
 SettingsDep = Annotated[Settings, Depends(get_settings)]
 DiagnoserDep = Annotated[Diagnosing, Depends(get_diagnoser)]
 TensorsDep = Annotated[TensorService, Depends(get_tensors)]
+MachinesDep = Annotated[KnownMachines, Depends(get_machines)]
+StorageDep = Annotated[Storage, Depends(get_storage)]
 MetricsDep = Annotated[Metrics, Depends(get_metrics)]
 
 
-def find_machine(diagnoser: Diagnosing, given: str | Machine) -> Machine:
-    """The machine that a request names or describes.
+def find_machine(known: Mapping[str, Machine], given: str | Machine) -> Machine:
+    """The machine that a request names or describes; ``known`` are those that it may name.
 
     Not on the event loop: reading the units of a description takes a while. Raises UnknownMachineError for an id that
     is not known here, InvalidMachineError for a description that contradicts itself or the catalogue.
@@ -132,7 +159,6 @@ def find_machine(diagnoser: Diagnosing, given: str | Machine) -> Machine:
             where = f"machine.{error.where}" if error.where not in {None, "machine"} else "machine"
             raise InvalidMachineError(error.detail, where=where) from error
         return given
-    known = diagnoser.machines()
     if given not in known:
         listed = ", ".join(list(known)[:_SHOWN_MACHINES]) or "none"
         raise UnknownMachineError(

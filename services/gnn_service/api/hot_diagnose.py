@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from gnn_service.api.deps import Diagnosing, check_json_headers, parse_json, too_late
 from gnn_service.api.door import Door
 from gnn_service.api.hot import Answer, Cancel, Done, HotRequest
+from gnn_service.api.known import KnownMachines
 from gnn_service.api.routes.diagnose import GRACE_S, diagnose_window
 from gnn_service.api.schemas.diagnose import DiagnoseBody
 from gnn_service.observability.metrics import Metrics
@@ -16,8 +17,11 @@ from gnn_service.observability.metrics import Metrics
 class HotDiagnose:
     """The handler of one application; each request is a task, as most of its work is done on other threads."""
 
-    def __init__(self, diagnoser: Diagnosing, metrics: Metrics, door: Door, timeout_s: float) -> None:
+    def __init__(
+        self, diagnoser: Diagnosing, machines: KnownMachines, metrics: Metrics, door: Door, timeout_s: float
+    ) -> None:
         self._diagnoser = diagnoser
+        self._machines = machines
         self._diagnoses = metrics.diagnoses
         self._door = door
         self._timeout_s = timeout_s
@@ -45,7 +49,7 @@ class HotDiagnose:
             try:
                 async with asyncio.timeout_at(arrived + limit_s):
                     body = await asyncio.to_thread(read_body, request)
-                    diagnosis = await diagnose_window(self._diagnoser, body, self._timeout_s, arrived)
+                    diagnosis = await diagnose_window(self._diagnoser, self._machines, body, self._timeout_s, arrived)
             except TimeoutError:
                 raise too_late(limit_s) from None
         self._diagnoses.labels(diagnosis.state).inc()

@@ -54,6 +54,7 @@ def started_service(
     """
     environment = {**os.environ, **(variables or {}), "GNN_OBSERVABILITY__LOG_FORMAT": "json"}
     environment["GNN_OBSERVABILITY__LOG_LEVEL"] = "info"  # it says where it listens
+    environment.setdefault("GNN_DATABASE__ENABLED", "false")  # what is measured stores nothing
     command = [*_COMMAND, "--host", "127.0.0.1", "--port", "0", *arguments]
     began = time.perf_counter()
     process = subprocess.Popen(  # noqa: S603 - our own command

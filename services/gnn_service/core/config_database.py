@@ -81,6 +81,7 @@ class HealthSettings(SettingsGroup):
 class DatabaseSettings(SettingsGroup):
     """Where readings, diagnoses and alarms are kept."""
 
+    enabled: bool = Field(default=True, description="Keep anything at all; without it only stateless routes answer.")
     url: PostgresUrl | None = Field(None, description="PostgreSQL to use; unset takes the embedded one.")
     owner_url: PostgresUrl | None = Field(
         None, description="The same database for the role that owns and migrates it; unset: `url` does both."

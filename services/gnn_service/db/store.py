@@ -16,7 +16,9 @@ from gnn_service.db.access import AccessRepository
 from gnn_service.db.alarms import AlarmRepository
 from gnn_service.db.diagnoses import DiagnosisRepository
 from gnn_service.db.embedded import EmbeddedPostgres
+from gnn_service.db.events import EventRepository
 from gnn_service.db.frames import set_codecs
+from gnn_service.db.history import HistoryRepository
 from gnn_service.db.machines import MachineRepository
 from gnn_service.db.manager import DatabaseManager
 from gnn_service.db.models import ModelRepository
@@ -78,6 +80,16 @@ class Store:
     def readings(self) -> ReadingRepository:
         """Frames."""
         return ReadingRepository(self.database)
+
+    @cached_property
+    def events(self) -> EventRepository:
+        """Single values, and what the machines were doing."""
+        return EventRepository(self.database)
+
+    @cached_property
+    def history(self) -> HistoryRepository:
+        """Readings in buckets, for plots."""
+        return HistoryRepository(self.database)
 
     @cached_property
     def diagnoses(self) -> DiagnosisRepository:

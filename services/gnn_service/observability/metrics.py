@@ -20,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from gnn_service.observability.database import DatabaseCollector, DatabaseNumbers
+from gnn_service.observability.intake import IntakeCollector, IntakeReaders
 from gnn_service.observability.tally import RequestTallies
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -161,6 +162,10 @@ class Metrics:
     def watch_database(self, read: Callable[[], DatabaseNumbers]) -> None:
         """Report what ``read`` returns each time the metrics are asked for; once for an application."""
         self.registry.register(DatabaseCollector(read))
+
+    def watch_intake(self, readers: IntakeReaders) -> None:
+        """Report what readings on their way in have come to, each time the metrics are asked for."""
+        self.registry.register(IntakeCollector(readers))
 
     def exposition(self) -> bytes:
         """The text format of Prometheus, `CONTENT_TYPE`."""

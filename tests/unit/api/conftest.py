@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 
 from gnn_service.api.app import create_app
 from gnn_service.cli.serve import running_service
@@ -149,6 +151,31 @@ def serving(diagnoser: DiagnoserDouble) -> Serving:
                 yield client
 
     return serve
+
+
+@pytest.fixture
+def keeping(serving: Serving, service_url: SecretStr, tmp_path: Path) -> Callable[..., Any]:
+    """``async with keeping() as http``: a client of an application with a database of its own; groups of settings."""
+
+    def keep(**groups: Any) -> AbstractAsyncContextManager[httpx2.AsyncClient]:
+        return serving(stored_settings(service_url, tmp_path, **groups))
+
+    return keep
+
+
+def stored_settings(url: SecretStr, folder: Path, **groups: Any) -> Settings:
+    """Settings of an application on a database that has its schema."""
+    database = {"enabled": True, "url": url.get_secret_value(), "data_dir": folder, "migration": {"on_start": False}}
+    ingest = {"commit_wait_ms": 1.0, **groups.pop("ingest", {})}
+    given = {"database": {**database, **groups.pop("database", {})}, "monitoring": {"ingest": ingest}}
+    return load_settings(**given, **groups)
+
+
+@pytest_asyncio.fixture
+async def kept(keeping: Callable[..., Any]) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of an application with a database of its own."""
+    async with keeping() as client:
+        yield client
 
 
 @pytest_asyncio.fixture

@@ -10,6 +10,7 @@ from gnn_service.api.deps import (
     DiagnoserDep,
     Diagnosing,
     JsonRoute,
+    MachinesDep,
     MetricsDep,
     SettingsDep,
     answer_of,
@@ -17,6 +18,7 @@ from gnn_service.api.deps import (
     too_late,
 )
 from gnn_service.api.door import Door
+from gnn_service.api.known import KnownMachines
 from gnn_service.api.openapi import problem_responses
 from gnn_service.api.schemas.diagnose import CommissionBody, Commissioning, DiagnoseBody
 from gnn_service.api.schemas.window import WindowBody
@@ -51,6 +53,7 @@ async def diagnose(
     body: DiagnoseBody,
     request: Request,
     diagnoser: DiagnoserDep,
+    machines: MachinesDep,
     settings: SettingsDep,
     metrics: MetricsDep,
 ) -> Response:
@@ -61,7 +64,7 @@ async def diagnose(
     timeout_s, arrived = settings.inference.request_timeout_s, request.state.arrived
     with tracing.span(tracing.SpanName.DIAGNOSE, attributes={"gnn.machine": _id_of(body.machine)}) as span:
         # the engine keeps the deadline; this one is behind it, for all that is around the engine
-        work = diagnose_window(diagnoser, body, timeout_s, arrived)
+        work = diagnose_window(diagnoser, machines, body, timeout_s, arrived)
         diagnosis = await answer_of(request, work, timeout_s + GRACE_S, since=arrived)
         span.set_attribute("gnn.state", diagnosis.state)
     metrics.diagnoses.labels(diagnosis.state).inc()
@@ -73,6 +76,7 @@ async def commission(
     body: CommissionBody,
     request: Request,
     diagnoser: DiagnoserDep,
+    machines: MachinesDep,
     settings: SettingsDep,
     metrics: MetricsDep,
 ) -> Response:
@@ -86,7 +90,8 @@ async def commission(
     placed = {f"windows[{index}]": window for index, window in enumerate(body.windows)}
 
     async def work() -> Baseline:
-        machine, windows = await asyncio.to_thread(_read, diagnoser, body.machine, placed)
+        known = await machines.names(body.machine)
+        machine, windows = await asyncio.to_thread(_read, known, body.machine, placed)
         return await diagnoser.commission(machine, windows)
 
     known_by = _id_of(body.machine)
@@ -97,12 +102,15 @@ async def commission(
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-async def diagnose_window(diagnoser: Diagnosing, body: DiagnoseBody, timeout_s: float, arrived: float) -> Diagnosis:
+async def diagnose_window(
+    diagnoser: Diagnosing, machines: KnownMachines, body: DiagnoseBody, timeout_s: float, arrived: float
+) -> Diagnosis:
     """The diagnosis that a body asks for; raises what makes it impossible.
 
     ``timeout_s`` is counted from ``arrived``, an instant of the event loop's clock.
     """
-    machine, (window,) = await asyncio.to_thread(_read, diagnoser, body.machine, {"window": body.window})
+    known = await machines.names(body.machine)
+    machine, (window,) = await asyncio.to_thread(_read, known, body.machine, {"window": body.window})
     left_s = arrived + timeout_s - asyncio.get_running_loop().time()
     if left_s <= 0:
         raise too_late(timeout_s)
@@ -117,9 +125,9 @@ def _id_of(given: str | Machine) -> str:
 
 
 def _read(
-    diagnoser: Diagnosing, given: str | Machine, windows: Mapping[str, WindowBody]
+    known: Mapping[str, Machine], given: str | Machine, windows: Mapping[str, WindowBody]
 ) -> tuple[Machine, list[Window]]:
     """The machine of a request and its windows by their place; on a thread, as new units take milliseconds each."""
     check_units(windows)
-    machine = find_machine(diagnoser, given)
+    machine = find_machine(known, given)
     return machine, [to_window(window, machine, where) for where, window in windows.items()]
