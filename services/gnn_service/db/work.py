@@ -91,11 +91,12 @@ async def _surely(con: Connection, step: Coroutine[Any, Any, None]) -> None:
     except asyncpg.PostgresError:
         raise
     except BaseException:
+        await _roll_back(con, con.execute("rollback"))  # or, if the server is there, it would go on for a while
         cut_off(con)
         raise
 
 
-async def _roll_back(con: Connection, step: Coroutine[Any, Any, None]) -> None:
+async def _roll_back(con: Connection, step: Coroutine[Any, Any, Any]) -> None:
     try:
         async with asyncio.timeout(CANCEL_GRACE_S):
             await step
