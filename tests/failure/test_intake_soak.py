@@ -13,9 +13,10 @@ from gnn_service.core.errors import ConfigurationError, GnnServiceError, SpoolFu
 from gnn_service.db import spool_files
 from gnn_service.db.stats import DatabaseState
 from gnn_service.monitoring.ingest import Kept
+from gnn_service.monitoring.pipeline import Pipeline
 from tests.support.flaky_store import FlakyStore, block
 from tests.support.inference import until
-from tests.support.intake import Intake, intake
+from tests.support.intake import intake
 
 MACHINES = 12
 MODES = ["up", "up", "down", "lost", "half", "hung", "slow"]
@@ -31,7 +32,7 @@ class Soak:
         self.store = FlakyStore()
         self.sent: dict[tuple[int, int], list[tuple[float, bool]]] = collections.defaultdict(list)
         self.kept: collections.Counter[str] = collections.Counter()
-        self.now: Intake | None = None
+        self.now: Pipeline | None = None
         self.open = asyncio.Event()
         self._sync = spool_files.sync
 
@@ -73,7 +74,7 @@ class Soak:
             await self.send(self.now, machine, ticks, version)
             await asyncio.sleep(self.chance.random() * 0.004)
 
-    async def send(self, intake: Intake, machine: int, ticks: range, version: float) -> None:
+    async def send(self, intake: Pipeline, machine: int, ticks: range, version: float) -> None:
         acknowledged = False
         places = [(machine, tick, len(self.sent[machine, tick])) for tick in ticks]
         for tick in ticks:

@@ -157,7 +157,9 @@ def unpack(record: SpoolRecord) -> Piece:
 
 
 def _read_events(payload: bytes) -> Events:
-    values = (len(payload) - 16) // 16
+    values, rest = divmod(len(payload) - 16, 16)
+    if rest:
+        raise ValueError("its length is wrong")
     machine_id, sensor_id = np.frombuffer(payload, "<i8", 2).tolist()
     times = np.frombuffer(payload, "<i8", values, 16).astype(np.int64)
     return Events(machine_id, sensor_id, times, np.frombuffer(payload, "<f8", values, 16 + 8 * values).astype(float))
