@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
+import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -111,14 +112,19 @@ def _address_is_no_setting() -> None:
 def open_folder() -> Iterator[Callable[[], Path]]:
     """Makes folders with short paths that every user may enter; `tmp_path` is private to root.
 
-    In memory where there is plenty: the disk of a machine that runs several tests at once is slow.
+    In memory where there is plenty: the disk of a machine that runs several tests at once is slow. What a killed run
+    of tests left there is removed by the next one.
     """
     made: list[Path] = []
     memory = Path("/dev/shm")
     place = memory if memory.is_dir() and shutil.disk_usage(memory).free > 4 * 2**30 else Path("/tmp")
 
+    for left in place.glob("gnn-pg-*-*"):
+        if not psutil.pid_exists(int(left.name.split("-")[2])):
+            shutil.rmtree(left, ignore_errors=True)
+
     def make() -> Path:
-        folder = Path(tempfile.mkdtemp(prefix="gnn-pg-", dir=place))
+        folder = Path(tempfile.mkdtemp(prefix=f"gnn-pg-{os.getpid()}-", dir=place))
         folder.chmod(0o755)
         made.append(folder)
         return folder
@@ -157,7 +163,7 @@ def copied_folder(made_folder: Path, open_folder: Callable[[], Path]) -> Iterato
     """A folder of the test's own whose first start is behind it: a fifth of the time that making it takes."""
     folder = copy_of(made_folder, open_folder())
     yield folder
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
