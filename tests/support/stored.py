@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import asyncpg
@@ -11,6 +12,8 @@ import pytest
 from pydantic import SecretStr
 
 from gnn_service.db.frames import set_codecs
+from gnn_service.db.layouts import Layout, sensors_by_rate
+from gnn_service.db.machines import StoredMachine
 from gnn_service.domain.machine import Component, Machine, Sensor, Span
 
 T = TypeVar("T")
@@ -66,9 +69,7 @@ async def runner(service_url: SecretStr) -> AsyncIterator[PlainRunner]:
 def sensor(tag: str, *, unit: str = "bar", rate_hz: float = 1.0) -> Sensor:
     """A sensor on the component `pump`."""
     quantity = "temperature" if unit in ("Cel", "K") else "pressure"
-    return Sensor(
-        id=tag, component="pump", quantity=quantity, unit=unit, rate_hz=rate_hz, range=Span(low=-1e6, high=1e6)
-    )
+    return Sensor(id=tag, component="pump", quantity=quantity, unit=unit, rate_hz=rate_hz, range=Span(low=0, high=100))
 
 
 def pump(*sensors: Sensor, name: str = "M1") -> Machine:
@@ -79,3 +80,15 @@ def pump(*sensors: Sensor, name: str = "M1") -> Machine:
 def ticks(count: int, *, first: int = 0, step_us: int = SECOND) -> "np.ndarray[Any, np.dtype[np.int64]]":
     """Times of ``count`` ticks, microseconds UTC."""
     return START_US + (first + np.arange(count, dtype=np.int64)) * step_us
+
+
+def stored(machine: Machine, machine_id: int = 1, revision: int = 1) -> StoredMachine:
+    """The machine as the store would give it, without a database: its sensors numbered from 1, and one layout a rate."""
+    numbers = {tag: number for number, tag in enumerate(machine.sensor_ids, 1)}
+    rates = sorted(sensors_by_rate(machine).items(), reverse=True)
+    groups = tuple(
+        Layout(100 * machine_id + place, machine_id, place, tuple(numbers[tag] for tag in tags))
+        for place, (_, tags) in enumerate(rates, 1)
+    )
+    now = datetime.now(UTC)
+    return StoredMachine(machine_id, revision, machine, numbers, groups, tuple(rate for rate, _ in rates), now, now)
