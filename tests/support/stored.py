@@ -83,7 +83,7 @@ def ticks(count: int, *, first: int = 0, step_us: int = SECOND) -> "np.ndarray[A
 
 
 def stored(machine: Machine, machine_id: int = 1, revision: int = 1) -> StoredMachine:
-    """The machine as the store would give it, without a database: its sensors numbered from 1, and one layout a rate."""
+    """The machine as the store would give it, without a database: sensors numbered from 1, one layout a rate."""
     numbers = {tag: number for number, tag in enumerate(machine.sensor_ids, 1)}
     rates = sorted(sensors_by_rate(machine).items(), reverse=True)
     groups = tuple(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gnn_service.core.errors import InvalidInputError
 from gnn_service.db.frame_writing import Stored
-from gnn_service.db.repository import Repository, instant
+from gnn_service.db.repository import Repository, instant, microseconds
 
 T = TypeVar("T")
 EVENTS_MAX: Final = 100_000
@@ -125,15 +125,26 @@ class EventRepository(Repository):
         rows = await self._fetch("operation.store", _STORE_OPERATION, self._tenant, machine_id, changes.times, *columns)
         return int(rows[0]["written"])
 
+    async def known(self, machine_id: int, from_us: int, to_us: int) -> frozenset[str]:
+        """What is known of the operation in [from_us, to_us): phase or operating_state at times, cycle all the time."""
+        row = await self._row("operation.known", _KNOWN, self._tenant, machine_id, instant(from_us), instant(to_us))
+        if row is None or not row["notes"]:
+            return frozenset()
+        found = {name for name in ("phase", "operating_state") if row[name]}
+        return frozenset(found | {"cycle"} if row["from_begin"] and row["cycle"] == row["notes"] else found)
+
     async def operation(self, machine_id: int, from_us: int, to_us: int) -> Operation:
         """What a machine did in [from_us, to_us): what it was doing at the begin, then every change in between."""
-        rows = await self._fetch(
+        before = await self._row("operation.before", _BEFORE, self._tenant, machine_id, instant(from_us))
+        rows = [] if before is None else [before]
+        while found := await self._fetch(
             "operation.read", _OPERATION, self._tenant, machine_id, instant(from_us), instant(to_us), EVENTS_MAX
-        )
-        if rows[0]["times"] is None:
-            return Operation(np.empty(0, np.int64), [], [], [])
-        row = rows[0]
-        return Operation(row["times"], row["cycle"], row["phase"], row["operating_state"])
+        ):
+            rows += found
+            from_us = microseconds(found[-1]["ts"]) + 1
+        times = np.array([microseconds(row["ts"]) for row in rows], np.int64)
+        cycle, phase, state = ([row[name] for row in rows] for name in ("cycle", "phase", "operating_state"))
+        return Operation(times, cycle, phase, state)
 
 
 _STORE: Final = """
@@ -167,12 +178,14 @@ with written as (
            coalesce(excluded.operating_state, o.operating_state))
     returning 1)
 select count(*) as written from written"""
+_BEFORE: Final = """
+select ts, cycle, phase, operating_state from operation
+where tenant_id = $1 and machine_id = $2 and ts < $3 order by ts desc limit 1"""
 _OPERATION: Final = """
-select array_agg(ts order by ts) as times, array_agg(cycle order by ts) as cycle, array_agg(phase order by ts) as phase,
-       array_agg(operating_state order by ts) as operating_state
-from (
-    (select ts, cycle, phase, operating_state from operation
-     where tenant_id = $1 and machine_id = $2 and ts < $3 order by ts desc limit 1)
-    union all
-    (select ts, cycle, phase, operating_state from operation
-     where tenant_id = $1 and machine_id = $2 and ts >= $3 and ts < $4 order by ts limit $5)) o"""
+select ts, cycle, phase, operating_state from operation
+where tenant_id = $1 and machine_id = $2 and ts >= $3 and ts < $4 order by ts limit $5"""
+_KNOWN: Final = """
+select min(ts) <= $3 as from_begin, count(*) as notes, count(cycle) as cycle, count(phase) as phase,
+       count(operating_state) as operating_state
+from operation where tenant_id = $1 and machine_id = $2 and ts < $4
+    and ts >= coalesce((select max(ts) from operation where tenant_id = $1 and machine_id = $2 and ts <= $3), $3)"""

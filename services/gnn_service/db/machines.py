@@ -1,6 +1,6 @@
 """Machines: descriptions with their revisions, the sensors' numbers, and the layouts that their frames have."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +17,7 @@ from gnn_service.db.layouts import Layout, digest, sensors_by_rate
 from gnn_service.db.repository import Connection, Repository
 from gnn_service.domain.machine import Machine
 
+_NAMES_MAX: Final = 1000
 PURGE_ROWS: Final = 20_000
 """Rows that one step of a purge removes from a table, at most: some 100 ms."""
 
@@ -149,6 +150,14 @@ class MachineRepository(Repository):
                 return await self._stored(con, await con.fetch(sql, self._tenant, after, limit))
 
         return await self._database.run(work, name="machine.page", idempotent=True)
+
+    async def names(self) -> AsyncIterator[str]:
+        """Ids of all machines in their order."""
+        after = ""
+        while rows := await self._fetch("machine.names", _NAMES, self._tenant, after, _NAMES_MAX):
+            for row in rows:
+                yield row["external_id"]
+            after = rows[-1]["external_id"]
 
     async def revisions(self, external_id: str) -> tuple[tuple[int, str, datetime], ...]:
         """Number, fingerprint and time of every description that the machine has had, the newest first."""
@@ -299,6 +308,9 @@ async def make_layout(
     return int(found)
 
 
+_NAMES: Final = """
+select external_id from machine where tenant_id = $1 and external_id > $2 and deleted_at is null
+order by external_id limit $3"""
 _INSERT: Final = """
 insert into machine (tenant_id, external_id, name, fingerprint, description) values ($1, $2, $3, $4, $5)
 on conflict (tenant_id, external_id) where deleted_at is null do nothing returning machine_id"""

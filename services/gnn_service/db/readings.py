@@ -58,6 +58,11 @@ class ReadingRepository(Repository):
         rows = await self._fetch("reading.newest", _NEWEST, self._tenant, machine_ids)
         return {row["machine_id"]: int(row["newest"][0]) for row in rows}
 
+    async def span(self, machine: StoredMachine) -> tuple[int, int] | None:
+        """Times of the oldest and the newest frame, microseconds UTC; None where there is none."""
+        row = await self._row("reading.span", _SPAN, self._tenant, machine.machine_id)
+        return None if row is None or not len(row["ends"]) else (int(row["ends"].min()), int(row["ends"].max()))
+
     async def window(self, machine: StoredMachine, *, ticks: int = 128, until_us: int = LATEST_US) -> Readings:
         """The newest ``ticks`` ticks of the fastest rate group up to ``until_us``, and of the others the same time.
 
@@ -198,6 +203,15 @@ group by 1, 2"""
 _ALL_GROUPS: Final = """
 select rate_group, max(cardinality(sensor_ids)) as width from layout
 where tenant_id = $1 and machine_id = $2 group by rate_group order by rate_group"""
+_SPAN: Final = """
+select coalesce(array_agg(f.ts), '{}') as ends
+from rate_group g
+cross join lateral (
+    (select ts from frame where tenant_id = $1 and machine_id = $2 and rate_group = g.rate_group order by ts limit 1)
+    union all
+    (select ts from frame where tenant_id = $1 and machine_id = $2 and rate_group = g.rate_group
+     order by ts desc limit 1)) f
+where g.tenant_id = $1 and g.machine_id = $2"""
 _NEWEST: Final = """
 select g.machine_id, array[max(f.ts)] as newest
 from rate_group g

@@ -70,6 +70,11 @@ def read_recording(path: Path) -> Recording:
 
 def read_recordings(paths: Iterable[Path]) -> list[Recording]:
     """Read recordings and folders of recordings, in the order given, inside a folder by name."""
+    return [read_recording(path) for path in recording_folders(paths)]
+
+
+def recording_folders(paths: Iterable[Path]) -> list[Path]:
+    """The recordings among folders and inside folders of recordings, in the order given, inside a folder by name."""
     found: list[Path] = []
     for given in paths:
         path = Path(given)
@@ -85,7 +90,7 @@ def read_recordings(paths: Iterable[Path]) -> list[Recording]:
         found.extend(inside)
     if not found:
         raise InvalidRecordingError("no recording was named")
-    return [read_recording(path) for path in found]
+    return found
 
 
 def write_recording(
