@@ -109,7 +109,7 @@ async def test_a_cancelled_caller_is_gone_at_once_whatever_the_network_does(prox
         caller.cancel()
         with pytest.raises(asyncio.CancelledError):
             await caller
-        assert time.monotonic() - started <= 1
+        assert time.monotonic() - started <= 1.5
 
 
 async def test_the_health_check_notices_gives_the_pool_up_and_comes_back_with_a_full_one(proxy):
