@@ -150,6 +150,11 @@ class MachineDiagnoses:
         given = Given(machine.machine_id, diagnosis, Origin.REQUEST, request_id)
         return Diagnosed(diagnosis, await self._keep(given))
 
+    def forget_baseline(self, machine_id: int) -> None:
+        """The machine has another one now."""
+        for key in [key for key in self._baselines if key[0] == machine_id]:
+            del self._baselines[key]
+
     async def _readings(self, machine: StoredMachine) -> Readings:
         span = span_s(machine.machine)
         known = self._newest.readings(machine, span)

@@ -64,7 +64,7 @@ def _last_cycle(
     starts = [m for m in moments if m.cycle is not None]
     starts = starts[:1] + [later for former, later in pairwise(starts) if later.cycle != former.cycle]
     starts = [start for start in starts if start.time_us < until_us]
-    ends = [start.time_us for start in starts[1:]] + [until_us]
+    ends = [*(start.time_us for start in starts[1:]), until_us][: len(starts)]
     cycles = [(s, s.time_us, e) for s, e in zip(starts, ends, strict=True) if e > begin_us]
     complete = [
         cycle for cycle in cycles if cycle[1] >= begin_us and (cycle[2] < until_us or _lasted(cycle, length_us))
