@@ -93,19 +93,19 @@ async def test_where_a_socket_cannot_be_there_is_tcp_with_a_password(copied_fold
                 )
 
 
-async def test_a_socket_asks_for_a_password_too_and_lies_in_a_private_folder(postgres_server):
-    server = postgres_server.embedded
-    if server is None:
-        pytest.skip("another server than the embedded one")
-    for role in (SUPERUSER, OWNER, SERVICE):
-        with pytest.raises(asyncpg.InvalidPasswordError):
-            await asyncpg.connect(host=str(server.home / "run"), user=role, database="gnn", password="guess", timeout=5)
-    modes = {name: stat.S_IMODE((server.home / name).stat().st_mode) for name in ("run", "data", "credentials.json")}
-    assert modes == {"run": 0o700, "data": 0o700, "credentials.json": 0o600}
-    rules = (server.home / "data" / "pg_hba.conf").read_text()
-    assert "trust" not in rules
-    assert await ask(server.superuser_url, "show password_encryption") == "scram-sha-256"
-    assert await ask(server.superuser_url, "show listen_addresses") == ""
+async def test_a_socket_asks_for_a_password_too_and_lies_in_a_private_folder(copied_folder):
+    async with EmbeddedPostgres(copied_folder) as server:
+        home = server.home
+        for role in (SUPERUSER, OWNER, SERVICE):
+            with pytest.raises(asyncpg.InvalidPasswordError):
+                await asyncpg.connect(host=str(home / "run"), user=role, database="gnn", password="guess", timeout=5)
+        modes = {name: stat.S_IMODE((home / name).stat().st_mode) for name in ("run", "data", "log")}
+        assert set(modes.values()) == {0o700}
+        for name in ("credentials.json", "address.json"):
+            assert stat.S_IMODE((home / name).stat().st_mode) == 0o600
+        assert "trust" not in (home / "data" / "pg_hba.conf").read_text()
+        assert await ask(server.superuser_url, "show password_encryption") == "scram-sha-256"
+        assert await ask(server.superuser_url, "show listen_addresses") == ""
 
 
 async def test_a_port_opens_a_door_for_other_programs_beside_the_socket(own_server):
@@ -126,11 +126,9 @@ async def test_settings_of_the_shell_for_other_servers_do_not_reach_this_one(cop
         await server.stop()
 
 
-async def test_ctrl_c_in_the_terminal_of_the_service_does_not_reach_the_server(postgres_server):
-    if postgres_server.pid is None:
-        pytest.skip("another server than the embedded one")
-    assert os.getpgid(postgres_server.pid) != os.getpgid(0)
-    assert os.getsid(postgres_server.pid) != os.getsid(0)
+async def test_ctrl_c_in_the_terminal_of_the_service_does_not_reach_the_server(own_server):
+    assert os.getpgid(own_server.pid) != os.getpgid(0)
+    assert os.getsid(own_server.pid) != os.getsid(0)
 
 
 async def test_the_server_outlives_the_thread_and_the_loop_that_asked_for_it(copied_folder):
@@ -155,12 +153,10 @@ async def test_what_takes_long_at_the_start_is_told_while_it_lasts(open_folder, 
         assert len(heard) == told
 
 
-async def test_root_s_server_runs_as_nobody_and_the_server_of_anybody_else_as_they_are(postgres_server):
-    if postgres_server.embedded is None:
-        pytest.skip("another server than the embedded one")
-    owner = psutil.Process(postgres_server.pid).uids().effective
+async def test_root_s_server_runs_as_nobody_and_the_server_of_anybody_else_as_they_are(own_server):
+    owner = psutil.Process(own_server.pid).uids().effective
     assert owner != 0
-    assert owner == (postgres_server.embedded.home / "data").stat().st_uid
+    assert owner == (own_server.embedded.home / "data").stat().st_uid
     assert os.geteuid() in {0, owner}
 
 

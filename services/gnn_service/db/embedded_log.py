@@ -1,7 +1,6 @@
 """The server's log on disk: kept, and bounded."""
 
 import os
-import shutil
 from pathlib import Path
 
 LOG_BYTES = 10 * 2**20
@@ -23,6 +22,6 @@ def bound_log(path: Path, limit: int = LOG_BYTES) -> bool:
     kept = path.with_name(path.name + ".1")
     with path.open("rb+") as log, kept.open("wb") as aside:
         log.seek(size - limit)
-        shutil.copyfileobj(log, aside)
+        aside.write(log.read(limit))
         os.ftruncate(log.fileno(), 0)
     return True
