@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": ("gnn_service.cli.evaluate", "Score a bundle on recordings."),
     "diagnose": ("gnn_service.cli.diagnose", "Diagnose the windows of a recording."),
     "bundle": ("gnn_service.cli.bundle", "Show and verify model bundles."),
+    "db": ("gnn_service.cli.db", "Migrate, describe, save and restore the database."),
     "config": ("gnn_service.cli.config", "Show and check the settings."),
     "bench": ("gnn_service.cli.bench", "Measure this product against its own bounds."),
 }
