@@ -75,11 +75,15 @@ class StoredMachine:
             if not places:
                 continue
             target, source = map(list, zip(*places, strict=True))
-            present = ~np.isnan(values[:, source]).all(axis=1)
+            whole = target == source == list(range(len(sensors))) and len(target) == len(layout.sensor_ids)
+            mine = values if whole else values[:, source]
+            present = ~np.isnan(mine).all(axis=1)
             if not present.any():
                 continue
-            frames = np.full((int(present.sum()), len(layout.sensor_ids)), np.nan, np.float32)
-            frames[:, target] = values[np.ix_(present, source)]
+            mine = mine if present.all() else mine[present]
+            frames = mine if whole else np.full((len(mine), len(layout.sensor_ids)), np.nan, np.float32)
+            if not whole:
+                frames[:, target] = mine
             blocks.append(FrameBlock(self.machine_id, layout.rate_group, layout.layout_id, times[present], frames))
         return tuple(blocks)
 
