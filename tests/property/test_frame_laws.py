@@ -11,6 +11,7 @@ from gnn_service.db.frames import FrameBlock, decode_reals, decode_times, encode
 from gnn_service.db.layouts import merge, on_one_grid, remap, union
 from gnn_service.db.machines import MachineRepository
 from gnn_service.db.readings import ReadingRepository, Stored
+from tests.support.migrated import service_address
 from tests.support.postgres import TestServer
 from tests.support.stored import START_US, plain_runner, pump, sensor, ticks
 
@@ -126,12 +127,12 @@ BATCH = st.tuples(
 @settings(max_examples=15)
 @given(batches=st.lists(BATCH, min_size=1, max_size=5))
 def test_the_store_holds_what_a_table_of_the_newest_values_holds(
-    batches, postgres_server: TestServer, template_with_tables: str
+    batches, postgres_server: TestServer, migrated_template: str
 ):
     async def run():
-        name = postgres_server.create_database(template_with_tables)
+        name = postgres_server.create_database(migrated_template)
         try:
-            async with plain_runner(postgres_server.owner_url(name), 1) as runner:
+            async with plain_runner(service_address(postgres_server, postgres_server.owner_url(name)), 1) as runner:
                 await _follow(runner, batches)
         finally:
             postgres_server.drop_database(name)
