@@ -1,13 +1,11 @@
-"""The few things that the spool does to files: write durably, lock a folder, replace a small file whole."""
+"""The few things that the spool does to files: write durably, cut, replace a small file whole."""
 
 import os
 import sys
 from pathlib import Path
 from typing import Final
 
-if sys.platform == "win32":
-    import msvcrt
-else:
+if sys.platform == "darwin":
     import fcntl
 
 _READ_AT_ONCE: Final = 2**24
@@ -83,34 +81,3 @@ def replace(path: Path, data: bytes) -> None:
         os.close(fd)
     new.replace(path)
     sync_folder(path.parent)
-
-
-class FolderLock:
-    """Keeps a folder to one holder at a time, across processes; the system lets go of it when the process ends."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._fd: int | None = None
-
-    def acquire(self) -> bool:
-        """Take the lock; False where somebody has it."""
-        fd = os.open(self._path, os.O_CREAT | os.O_RDWR | BINARY, 0o600)
-        try:
-            if sys.platform == "win32":
-                msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-            else:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            os.close(fd)
-            return False
-        except BaseException:
-            os.close(fd)
-            raise
-        self._fd = fd
-        return True
-
-    def release(self) -> None:
-        """Let go; a second time is no error."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 from gnn_service.core.errors import ConfigurationError
 from gnn_service.db import spool_files
 from gnn_service.db.spool_aside import Aside
-from gnn_service.db.spool_files import FolderLock
 from gnn_service.db.spool_format import HEADER_BYTES, SegmentName, SpoolRecord, header_is_whole, scan
 from gnn_service.observability import logs
 
@@ -67,21 +68,22 @@ def unusable(folder: Path, error: OSError) -> ConfigurationError:
     return ConfigurationError(f"cannot use {folder} as the spool: {reason}; {_HINT}", where="database.spool.folder")
 
 
-def lock_folder(folder: Path) -> FolderLock:
+def lock_folder(folder: Path) -> BaseFileLock:
     """Create the folder where it is not there yet, and take it for this process.
 
     Raises:
         ConfigurationError: it cannot be created or written to, or another process has it.
     """
-    lock = FolderLock(folder / _LOCK)
+    lock = FileLock(folder / _LOCK, timeout=0, thread_local=False)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not lock.acquire():
-            raise ConfigurationError(
-                f"another process uses {folder} as its spool; give each its own by GNN_DATABASE__SPOOL__FOLDER",
-                where="database.spool.folder",
-            )
+        lock.acquire()
         _try_writing(folder)
+    except Timeout as error:
+        raise ConfigurationError(
+            f"another process uses {folder} as its spool; give each its own by GNN_DATABASE__SPOOL__FOLDER",
+            where="database.spool.folder",
+        ) from error
     except OSError as error:
         lock.release()
         raise unusable(folder, error) from error
