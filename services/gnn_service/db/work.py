@@ -51,6 +51,7 @@ async def _end(task: asyncio.Task[Any], con: Connection) -> None:
     finally:
         if not task.done():
             cut_off(con)
+            task.cancel()  # what it waits for by now, it may wait for in vain
     if not task.done():
         await asyncio.wait({task}, timeout=CANCEL_GRACE_S)
 
