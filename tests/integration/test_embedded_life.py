@@ -207,6 +207,7 @@ async def test_a_person_s_own_settings_win_over_ours_and_last(copied_folder):
     async with EmbeddedPostgres(copied_folder) as server:
         assert await ask(server.url(), "show work_mem") == "5MB"
         assert await ask(server.url(), "show jit") == "off"
+        assert await ask(server.url(), "show max_connections") == "60"
 
 
 async def test_a_command_uses_the_server_of_the_service_that_runs_and_starts_one_where_none_does(copied_folder):

@@ -13,6 +13,8 @@ from gnn_service.core.config_types import PostgresUrl, SettingsGroup, UserPath, 
 from gnn_service.core.config_upkeep import MigrationSettings, UpkeepSettings
 from gnn_service.core.errors import ConfigurationError
 
+_NOT_THE_POOL = 10
+
 
 class ConnectionSettings(SettingsGroup):
     """How a single connection to the database is opened, watched and replaced."""
@@ -145,4 +147,10 @@ class DatabaseSettings(SettingsGroup):
             refuse("must let the server give up before the client", "statement_timeout_s", "query_timeout_s")
         if self.health.stuck_after_s <= self.query_timeout_s:
             refuse("must give every query its time", "health.stuck_after_s", "query_timeout_s")
+        if self.url is None and self.pool_max + _NOT_THE_POOL > self.embedded.connections_max:
+            refuse(
+                f"must leave {_NOT_THE_POOL} connections of the embedded server to migrations and people",
+                "pool_max",
+                "embedded.connections_max",
+            )
         return self

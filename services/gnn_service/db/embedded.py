@@ -22,7 +22,7 @@ from pydantic import SecretStr
 
 from gnn_service.core.config_embedded import EmbeddedSettings
 from gnn_service.core.errors import DatabaseRefusedError, DatabaseUnavailableError
-from gnn_service.db import embedded_access
+from gnn_service.db import embedded_access, embedded_tuning
 from gnn_service.db.embedded_access import DATABASE, SERVICE, Access, address
 from gnn_service.db.embedded_account import account_for
 from gnn_service.db.embedded_binaries import runnable
@@ -226,6 +226,7 @@ class EmbeddedPostgres:
     def _first_launch(self, cluster: Cluster, until: float) -> Postmaster:
         self._stage = "making the database folder (first start only)"
         passwords = cluster.prepare(self._give_up, until)
+        embedded_tuning.write(self._home, self._settings.connections_max)
         self._stage = "starting the server (it replays its log after a crash)"
         for attempt in range(1, _PORT_TRIES + 1):
             where = address(cluster.sockets, self._settings.port)

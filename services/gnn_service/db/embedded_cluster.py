@@ -72,7 +72,6 @@ class Cluster:
                 write_passwords(self.home, passwords)
         else:
             passwords = self._create(give_up, until)
-        embedded_tuning.write(self.home, embedded_tuning.memory_bytes())
         return passwords
 
     @property

@@ -25,14 +25,14 @@ def memory_bytes() -> int:
     return min(limits)
 
 
-def tuned(memory: int) -> dict[str, str]:
+def tuned(memory: int, connections: int) -> dict[str, str]:
     """PostgreSQL settings for a machine of ``memory`` bytes of which the database is to take a small part."""
     shared = min(max(memory // 8, 32 * _MIB), 1024 * _MIB)
     return {
-        "max_connections": "60",
+        "max_connections": f"{connections}",
         "shared_buffers": f"{shared // _MIB}MB",
         "effective_cache_size": f"{max(memory // 2, 64 * _MIB) // _MIB}MB",
-        "work_mem": "8MB",
+        "work_mem": f"{min(max(memory // 256, 4 * _MIB), 16 * _MIB) // _MIB}MB",
         "maintenance_work_mem": f"{min(max(memory // 32, 16 * _MIB), 256 * _MIB) // _MIB}MB",
         "autovacuum_max_workers": "2",
         "max_wal_size": "1GB",
@@ -51,8 +51,9 @@ def tuned(memory: int) -> dict[str, str]:
     }
 
 
-def write(folder: Path, memory: int) -> None:
-    """Write the settings for ``memory`` bytes into a file that everybody may read."""
+def write(folder: Path, connections: int) -> None:
+    """Write the settings for this machine into a file that everybody may read."""
     path = folder / INCLUDE
-    path.write_text(_HEAD + "".join(f"{name} = {value}\n" for name, value in tuned(memory).items()), encoding="ascii")
+    settings = tuned(memory_bytes(), connections)
+    path.write_text(_HEAD + "".join(f"{name} = {value}\n" for name, value in settings.items()), encoding="ascii")
     path.chmod(0o644)

@@ -109,6 +109,7 @@ def test_a_wrong_value_names_field_value_source_and_range(group, key, value, wor
         ({"inference": {"queue_max": 15}}, "inference.queue_max 15 (argument)"),
         ({"inference": {"restart_backoff_s": 31}}, "inference.restart_backoff_max_s 30.0 (default)"),
         ({"inference": {"breaker": {"half_open_concurrent": 4}}}, "inference.breaker.half_open_probes 3 (default)"),
+        ({"database": {"pool_max": 51}}, "database.embedded.connections_max 60 (default): must leave 10 connections"),
         ({"database": {"statement_timeout_s": 30}}, "must let the server give up before the client"),
         ({"database": {"retry": {"backoff_s": 6}}}, "database.retry.backoff_max_s 5.0 (default)"),
         ({"api": {"shutdown_timeout_s": 9}}, "inference.drain_timeout_s 10.0 (default)"),

@@ -35,10 +35,11 @@ def test_the_address_shows_no_password_when_it_is_printed():
 
 @pytest.mark.parametrize("memory", [256 * MIB, GIB, 8 * GIB, 1024 * GIB])
 def test_the_server_takes_a_small_part_of_any_memory(memory):
-    settings = tuned(memory)
+    settings = tuned(memory, 60)
     megabytes = {name: int(value[:-2]) for name, value in settings.items() if value.endswith("MB")}
     assert 32 <= megabytes["shared_buffers"] <= min(1024, memory // MIB // 8)
     assert megabytes["maintenance_work_mem"] <= max(16, memory // MIB // 32)
+    assert 4 <= megabytes["work_mem"] <= 16
     assert megabytes["effective_cache_size"] <= memory // MIB // 2
     assert "fsync" not in settings
     assert "synchronous_commit" not in settings
