@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gnn_service.cli import db_transfer
+from gnn_service.cli.main import main
 from gnn_service.core.config_database import DatabaseSettings
 from gnn_service.core.errors import ConflictError, InvalidInputError
 from gnn_service.db import transfer
@@ -157,3 +158,15 @@ def test_the_commands_report_and_warn(database_url, tmp_path, monkeypatch, capsy
     assert "500 rows" in capsys.readouterr().out
     db_transfer.export_readings(tmp_path / "out", every="all", as_json=True)
     assert json.loads(capsys.readouterr().out)["recordings"][0]["written"] is False
+
+
+def test_nothing_is_taken_out_of_a_database_that_is_not_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GNN_DATABASE__DATA_DIR", str(tmp_path / "none"))
+    assert main(["db", "export", "--out", str(tmp_path / "out")]) == 1
+    assert "no database" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_length_that_no_part_has_is_wrong_usage(tmp_path, capsys):
+    assert main(["db", "export", "--out", str(tmp_path), "--every", "week"]) == 2
+    assert "--every" in capsys.readouterr().err

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from gnn_service.cli import db_transfer
 from gnn_service.cli.console import err, out, print_json
+from gnn_service.observability.logs import configure_logs
 
 if TYPE_CHECKING:
     from gnn_service.db.owner import Progress
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.command("import")(db_transfer.import_readings)
+app.command("export")(db_transfer.export_readings)
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 _TIMEOUT = Annotated[float, typer.Option("--timeout", min=0.01, max=1000, help="Hours that it may take, at most.")]
@@ -23,7 +27,8 @@ _TIMEOUT = Annotated[float, typer.Option("--timeout", min=0.01, max=1000, help="
 
 @app.callback()
 def _db() -> None:
-    """Migrate, describe, save and restore the database: that of GNN_DATABASE__URL, or the embedded one."""
+    """Migrate, describe, fill, save and restore the database: that of GNN_DATABASE__URL, or the embedded one."""
+    configure_logs("warning", "auto")
 
 
 @app.command()

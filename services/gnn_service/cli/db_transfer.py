@@ -111,7 +111,7 @@ async def _export(
     from gnn_service.db.transfer import command_store, export_machine
 
     parts: list[Part] = []
-    async with command_store(settings) as store:
+    async with command_store(settings, make=False) as store:
         names = list(machines) or [name async for name in store.machines.names()]
         for name in names:
             parts += await export_machine(

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from gnn_service.core.config_database import DatabaseSettings
 from gnn_service.core.errors import ConflictError, InvalidInputError, UnknownMachineError
-from gnn_service.db.embedded_use import embedded_server
 from gnn_service.db.events import EventRepository, Operation
 from gnn_service.db.frame_writing import Stored
 from gnn_service.db.machines import StoredMachine
+from gnn_service.db.place import place
 from gnn_service.db.repository import instant, microseconds
 from gnn_service.db.store import Store
 from gnn_service.db.transfers import TransferRepository
@@ -71,12 +71,16 @@ class Part:
 
 
 @asynccontextmanager
-async def command_store(settings: DatabaseSettings) -> AsyncIterator[Store]:
-    """The store for a command: that of the service that runs, if one does."""
+async def command_store(settings: DatabaseSettings, *, make: bool = True) -> AsyncIterator[Store]:
+    """The store for a command: that of the service that runs, if one does; ``make``: also one that is not there yet.
+
+    Raises:
+        DatabaseRefusedError: the server cannot be used, or there is no database.
+    """
     async with AsyncExitStack() as opened:
         if settings.url is None:
-            access = await opened.enter_async_context(embedded_server(settings.folder, settings.embedded))
-            settings = settings.model_copy(update={"url": access.url(), "owner_url": access.owner_url})
+            here = await opened.enter_async_context(place(settings, make=make))
+            settings = settings.model_copy(update={"url": here.owner, "owner_url": here.owner})
         yield await opened.enter_async_context(Store.open(settings))
 
 
