@@ -17,7 +17,8 @@ from gnn_service.core.errors import GnnServiceError, OverloadedError, SpoolFaile
 from gnn_service.core.gather import Gather
 from gnn_service.db.own_thread import OwnThread
 from gnn_service.db.spool_format import SpoolRecord, check_record
-from gnn_service.db.spool_log import Entry, SpoolLog, SpoolStats
+from gnn_service.db.spool_log import Entry, SpoolLog
+from gnn_service.db.spool_stats import SpoolStats
 from gnn_service.observability import logs
 
 __all__ = ["Entry", "Spool", "SpoolRecord", "SpoolStats"]

@@ -31,6 +31,7 @@ from gnn_service.db.spool_format import (
 )
 from gnn_service.db.spool_position import Position
 from gnn_service.db.spool_recovery import Segment
+from gnn_service.db.spool_stats import SpoolStats
 from gnn_service.observability import logs
 
 FULL_RETRY_S: Final = 30.0
@@ -39,39 +40,6 @@ NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 Entry = tuple[str, bytes]
 """Kind and payload of a record to be."""
 _log = logs.logger("gnn_service.db.spool")
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolStats:
-    """What the spool holds and has seen; totals count since it was opened.
-
-    Args:
-        records: accepted and not yet drained.
-        bytes: on disk, in segments.
-        oldest_s: seconds that the oldest of them has waited, 0.0 when there is none.
-        accepted_total: records that are durable.
-        refused_total: records refused because the spool is full, the oldest too old, or the disk failing.
-        overage_total: records accepted although the oldest waits longer than the limit.
-        drained_total: records that the database has taken.
-        rejected_total: records set aside because the database refuses them for good.
-        damaged_total: damaged stretches set aside.
-        cut_bytes_total: bytes of writes that a crash had cut short.
-        failures_total: failed writes and fsyncs.
-        aside_bytes: in the folders of what was set aside.
-    """
-
-    records: int = 0
-    bytes: int = 0
-    oldest_s: float = 0.0
-    accepted_total: int = 0
-    refused_total: int = 0
-    overage_total: int = 0
-    drained_total: int = 0
-    rejected_total: int = 0
-    damaged_total: int = 0
-    cut_bytes_total: int = 0
-    failures_total: int = 0
-    aside_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +93,7 @@ class SpoolLog:
         self._cut_bytes = found.cut_bytes
         self._ahead: deque[_Place] = deque()  # read and not yet drained
         self._fd: int | None = None
-        self._closed = False
+        self._closed = self._full = False
         self._accepted = self._refused = self._overage = self._drained = self._failures = 0
 
     @property
@@ -148,6 +116,7 @@ class SpoolLog:
             cut_bytes_total=self._cut_bytes,
             failures_total=self._failures,
             aside_bytes=self._aside.bytes,
+            full=self._full,
         )
 
     def close(self) -> None:
@@ -270,6 +239,7 @@ class SpoolLog:
         self, groups: Sequence[Sequence[Entry]], outcomes: Sequence[int | GnnServiceError], *, overage: bool
     ) -> None:
         for group, outcome in zip(groups, outcomes, strict=True):
+            self._full = isinstance(outcome, SpoolFullError)
             if isinstance(outcome, int):
                 self._accepted += len(group)
                 self._overage += len(group) if overage else 0
@@ -368,7 +338,7 @@ class SpoolLog:
 
     def _remove_oldest(self) -> None:
         segment = self._segments.popleft()
-        self._cursor = HEADER_BYTES
+        self._cursor, self._full = HEADER_BYTES, False
         try:
             if segment.damaged:
                 self._aside.keep_segment(segment.path)

@@ -17,7 +17,7 @@ from gnn_service.monitoring.deadline import within
 from gnn_service.monitoring.drain import AWAY, Drain, Handler
 from gnn_service.monitoring.newest import NewestReadings
 from gnn_service.monitoring.order import SpooledTicks, coalesced, in_rounds
-from gnn_service.monitoring.pieces import KINDS, Piece, Writer, pack, size_of, span_of, unpack
+from gnn_service.monitoring.pieces import KINDS, Doing, Piece, Writer, pack, size_of, span_of, unpack
 from gnn_service.observability import logs
 
 __all__ = ["Ingest", "IngestStats", "Kept", "Receipt", "handlers"]
@@ -136,6 +136,7 @@ class Ingest:
             InvalidInputError: the database refuses them for good; nothing was kept.
             DeadlineExceededError: it took too long; send them again.
         """
+        pieces = [self._newest.news(piece) if isinstance(piece, Doing) else piece for piece in pieces]
         pieces = [piece for piece in pieces if span_of(piece) is not None]
         if not pieces:
             return Receipt(Kept.STORED)

@@ -1,6 +1,6 @@
 """The newest readings of every machine in memory, so that diagnoses go on while the database is away."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -66,6 +66,21 @@ class Moment:
     time_us: int
     cycle: int | None = None
     operating_state: str | None = None
+    phase: str | None = None
+
+    @property
+    def said(self) -> tuple[int | None, str | None, str | None]:
+        """What it does."""
+        return self.cycle, self.operating_state, self.phase
+
+
+def _moments(operation: Operation) -> list[Moment]:
+    nothing = [None] * len(operation.times)
+    columns = (operation.cycle or nothing, operation.operating_state or nothing, operation.phase or nothing)
+    return [
+        Moment(time, None if cycle is None else int(cycle), state, phase)
+        for time, cycle, state, phase in zip(operation.times.tolist(), *columns, strict=True)
+    ]
 
 
 class _Machine:
@@ -76,15 +91,11 @@ class _Machine:
         self.moments: list[Moment] = []  # rising
 
     def add(self, operation: Operation, *, older: bool) -> None:
-        nothing = [None] * len(operation.times)
-        cycles, states = operation.cycle or nothing, operation.operating_state or nothing
-        for time, cycle, state in zip(operation.times.tolist(), cycles, states, strict=True):
-            place = bisect_left(self.moments, time, key=lambda moment: moment.time_us)
-            there = place < len(self.moments) and self.moments[place].time_us == time
-            if there and older:
-                continue
-            said = Moment(time, None if cycle is None else int(cycle), state)
-            self.moments[place : place + there] = [said]
+        for said in _moments(operation):
+            place = bisect_left(self.moments, said.time_us, key=lambda moment: moment.time_us)
+            there = place < len(self.moments) and self.moments[place].time_us == said.time_us
+            if not (there and older):
+                self.moments[place : place + there] = [said]
         del self.moments[:-MOMENTS_MAX]
 
 
@@ -146,6 +157,24 @@ class NewestReadings:
         """What is known of what the machine was doing, rising in time."""
         known = self._machines.get(machine_id)
         return tuple(known.moments) if known is not None else ()
+
+    def news(self, doing: Doing) -> Doing:
+        """Without its first moments where they say what is known of that time already."""
+        known = self.moments(doing.machine_id)
+        given = _moments(doing.operation.changes())
+        if not known or not given:
+            return doing
+        place = bisect_right(known, given[0].time_us, key=lambda moment: moment.time_us) - 1
+        if place < 0 or known[place].said != given[0].said:
+            return doing
+        rest = given[1:]
+        operation = Operation(
+            np.array([moment.time_us for moment in rest], np.int64),
+            cycle=[moment.cycle for moment in rest],
+            phase=[moment.phase for moment in rest],
+            operating_state=[moment.operating_state for moment in rest],
+        )
+        return Doing(doing.machine_id, operation)
 
     def readings(self, machine: StoredMachine, span_s: float) -> Readings | None:
         """What is known of the last ``span_s`` seconds up to the newest tick; None where that is nothing.

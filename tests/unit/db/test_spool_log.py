@@ -102,7 +102,9 @@ def test_over_the_bound_the_newest_is_refused_and_counted_and_nothing_is_lost(fo
     assert (large.status, large.retry_after_s) == (503, 30.0)
     assert log.stats().bytes == HEADER_BYTES + 3 * SIZE
     assert (log.stats().accepted_total, log.stats().refused_total) == (3, 1)
+    assert log.stats().full
     assert drained(log) == [1, 2, 3]
+    assert not log.stats().full
     appended(log, 5)
 
 

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from gnn_service.db.events import Operation
 from gnn_service.db.layouts import Layout
-from gnn_service.monitoring.newest import NewestReadings
+from gnn_service.monitoring.newest import MOMENTS_MAX, NewestReadings
+from gnn_service.monitoring.pieces import Doing
 from tests.support.flaky_store import SECOND_US, START_US, block
 
 
@@ -108,3 +110,39 @@ def test_a_machine_that_is_heard_of_stays():
         subject.add([block([tick], 1.0, machine=number)])
     assert subject.until_us(1) is not None
     assert subject.until_us(2) is None
+
+
+def doing(*rows):
+    """Rows of second, cycle, state."""
+    times, cycles, states = zip(*rows, strict=True)
+    return Doing(1, Operation(START_US + np.array(times) * SECOND_US, cycle=cycles, operating_state=states))
+
+
+def news(subject, *rows):
+    found = subject.news(doing(*rows)).operation
+    return list(zip(((found.times - START_US) // SECOND_US).tolist(), found.cycle, found.operating_state, strict=True))
+
+
+def test_what_a_machine_does_is_kept_in_order_and_the_later_word_counts():
+    subject = newest()
+    subject.add([doing((5, 2, "on"), (9, 3, "on"))])
+    subject.add([doing((1, 1, "off"), (5, 2, "idle"))])
+    subject.add([doing((5, 7, "x"), (7, 2, "old"))], older=True)
+    found = [(m.time_us - START_US) // SECOND_US for m in subject.moments(1)]
+    assert found == [1, 5, 7, 9]
+    assert [m.operating_state for m in subject.moments(1)] == ["off", "idle", "old", "on"]
+    assert subject.moments(2) == ()
+    for start in range(20, 2000):
+        subject.add([doing((start, start, None))])
+    assert len(subject.moments(1)) == MOMENTS_MAX
+
+
+def test_only_what_is_new_of_what_a_machine_does_is_stored():
+    subject = newest()
+    assert news(subject, (1, 1, "on")) == [(1, 1, "on")]
+    subject.add([doing((1, 1, "on"), (5, 2, "on"))])
+    assert news(subject, (6, 2, "on")) == []
+    assert news(subject, (6, 2, "on"), (7, 2, "on"), (8, 3, "on"), (9, 3, "on")) == [(8, 3, "on")]
+    assert news(subject, (6, 2, "off")) == [(6, 2, "off")]
+    assert news(subject, (0, 1, "on")) == [(0, 1, "on")]
+    assert news(subject, (3, 1, "on"), (4, 2, "on")) == [(4, 2, "on")]
