@@ -150,6 +150,23 @@ async def test_a_server_that_is_killed_is_started_again_with_all_that_was_commit
             assert await kept(server) == [1, 2]
 
 
+@pytest.mark.parametrize("state", ["frozen", "busy"])
+async def test_a_killed_server_is_not_held_up_by_those_of_its_processes_that_live_on(copied_folder, state):
+    async with EmbeddedPostgres(copied_folder) as server:
+        connection = await asyncpg.connect(server.owner_url.get_secret_value(), timeout=5)
+        backend = connection.get_server_pid()
+        sorting = asyncio.create_task(connection.execute("select count(*) from generate_series(1, 1000000000)"))
+        await asyncio.sleep(0.2)
+        if state == "frozen":
+            os.kill(backend, signal.SIGSTOP)
+        os.kill(server.pid, signal.SIGKILL)
+        assert await ready_again(server) < BACK_S
+        await gone(backend, 1)
+        connection.terminate()
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await sorting
+
+
 async def test_service_and_server_killed_at_once_lose_nothing(root, copied_folder):
     with service(root, copied_folder) as (process, told):
         await execute(told["url"], *KEEP)

@@ -120,6 +120,8 @@ def clear_leftovers(cluster: Cluster) -> None:
         if orphan is not None:
             _LOG.warning("embedded_postgresql_orphan", pid=orphan.pid)
             _stop_orphan(orphan)
+    if lines:
+        _end_the_rest(cluster.data)
     (cluster.data / "postmaster.pid").unlink(missing_ok=True)
     for left in cluster.sockets.glob(".s.PGSQL.*"):
         left.unlink(missing_ok=True)
@@ -140,6 +142,21 @@ def _stop_orphan(orphan: psutil.Process) -> None:
     raise DatabaseUnavailableError(f"an earlier embedded database (process {orphan.pid}) cannot be stopped")
 
 
+def _end_the_rest(data: Path) -> None:
+    """End the processes of a server that was killed: one that computes or is frozen would hold its memory for long."""
+    rest = [each for each in psutil.process_iter() if _works_in(each, data)]
+    for number, patience_s in ((signal.SIGQUIT, 0.2), (signal.SIGKILL, _KILL_S)):
+        for each in rest:
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(number)
+        until = time.monotonic() + patience_s
+        while (rest := [each for each in rest if _lives(each)]) and time.monotonic() < until:
+            time.sleep(_POLL_S)
+        if not rest:
+            return
+    _LOG.warning("embedded_postgresql_left_behind", pids=[each.pid for each in rest])
+
+
 def _lives(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -151,10 +168,17 @@ def _postmaster_of(data: Path, pid: int) -> psutil.Process | None:
     """The process where it is a PostgreSQL server that works in the data folder."""
     try:
         process = psutil.Process(pid)
-        ours = process.name() == "postgres" and Path(process.cwd()).samefile(data)
-        return process if ours and _lives(process) else None
-    except (psutil.Error, OSError):
+    except psutil.Error:
         return None
+    return process if _works_in(process, data) else None
+
+
+def _works_in(process: psutil.Process, data: Path) -> bool:
+    """Whether it is a living process of PostgreSQL whose folder is this one, as is that of each process of a server."""
+    try:
+        return process.name() == "postgres" and Path(process.cwd()).samefile(data) and _lives(process)
+    except (psutil.Error, OSError):
+        return False
 
 
 def _pid_file(data: Path) -> list[str]:
