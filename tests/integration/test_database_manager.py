@@ -277,6 +277,45 @@ async def test_who_holds_a_connection_too_long_is_named(database_url, caplog):
     assert "test_database_manager.py" in text
 
 
+async def test_connections_that_are_never_given_back_are_taken_away(database_url):
+    times = {"query_timeout_s": 0.5, "statement_timeout_s": 0.4, "health": {"stuck_after_s": 0.6, "interval_s": 0.2}}
+    async with managed(database_url, pool_min=1, pool_max=2, **times) as db:
+        hoarded = [db.acquire(), db.acquire()]
+        for each in hoarded:
+            await each.__aenter__()
+        await until(lambda: db.stats().pool.swaps == 1, 4)
+        assert await db.run(backend, name="pid", idempotent=True) > 0
+        for each in hoarded:
+            await each.__aexit__(None, None, None)
+        assert db.stats().pool.idle == db.stats().pool.size
+
+
+async def test_a_pool_that_lost_connections_gets_its_minimum_again(database_url):
+    async with observer(database_url) as con, managed(database_url, pool_min=3, health={"interval_s": 0.1}) as db:
+        await con.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'gnn-service'"
+            " and datname = current_database()"
+        )
+        await until(lambda: db.stats().pool.opened >= 6 and db.stats().pool.size == 3, 4)
+
+
+async def test_a_server_that_is_too_old_is_told_at_the_start(database_url, monkeypatch):
+    monkeypatch.setattr("gnn_service.db.capability.OLDEST_SERVER", 99)
+    db = DatabaseManager(database_settings(), url=database_url)
+    with pytest.raises(DatabaseRefusedError, match="needs 99 or newer"):
+        await db.start()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_what_the_server_can_do_is_asked_again_on_demand(database_url, monkeypatch):
+    async with managed(database_url) as db:
+        monkeypatch.setattr("gnn_service.db.keeper.CAPABILITY_SQL", "select 170000, '2.29.2', 'timescale'")
+        assert not db.capability.has_timescale or db.capability.version[0] != 17
+        found = await db.refresh_capability()
+        assert found == db.capability
+        assert (found.version, found.has_columnstore) == ((17, 0), True)
+
+
 async def test_slow_work_is_logged_with_its_name_and_counted(database_url, caplog):
     async with managed(database_url, slow_query_s=0.1) as db:
         with caplog.at_level(logging.WARNING):
