@@ -45,7 +45,7 @@ class CuttingRunner:
                 self._url, timeout=10, command_timeout=10, server_settings={"search_path": "gnn, public"}
             )
             await set_codecs(con)
-            done = []
+            done: list[str] = []
 
             def cut(record, con=con, done=done, allowed=allowed):
                 done.append(record.query)
