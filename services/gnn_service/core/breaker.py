@@ -171,7 +171,9 @@ class CircuitBreaker:
 
     def reset(self) -> None:
         """Close it: another look found that what is called works. Calls that began before count for nothing."""
-        if self._state is not BreakerState.CLOSED:
+        if self._state is BreakerState.CLOSED:
+            self._forget()  # or the next success would complete the count that opens it
+        else:
             self._change(BreakerState.CLOSED)
 
     def _settle(self, generation: int, failed: bool | None) -> None:  # noqa: FBT001 - three outcomes
@@ -196,14 +198,17 @@ class CircuitBreaker:
         elif self._completed == self._settings.half_open_probes:
             self._change(BreakerState.CLOSED)
 
-    def _change(self, new: BreakerState) -> None:
-        now = self._clock.monotonic()
-        change = Transition(self._state, new, now)
-        self._state = new
+    def _forget(self) -> None:
         self._generation += 1
         self._window.clear()
         self._calls = self._failures = 0
         self._in_flight = self._completed = self._failed = 0
+
+    def _change(self, new: BreakerState) -> None:
+        now = self._clock.monotonic()
+        change = Transition(self._state, new, now)
+        self._state = new
+        self._forget()
         if new is BreakerState.OPEN:
             self._opened_at = now
             self._opened_total += 1

@@ -340,3 +340,13 @@ def test_calls_from_before_a_reset_count_for_nothing(half_open):
     assert half_open.stats().calls == 0
     fail(half_open, 3)
     assert half_open.state is BreakerState.CLOSED
+
+
+def test_failures_from_before_a_reset_do_not_open_a_closed_one(breaker):
+    early = breaker.acquire()
+    fail(breaker, 3)
+    breaker.reset()
+    early.failure()
+    breaker.acquire().success()
+    assert breaker.state is BreakerState.CLOSED
+    assert (breaker.stats().calls, breaker.stats().failures) == (1, 0)
