@@ -20,6 +20,7 @@ from gnn_service.db.embedded import EmbeddedPostgres
 from tests.support.postgres import copy_of, free_port, within
 
 REFUSED_S = 15
+pytestmark = pytest.mark.timeout(58)  # seconds; what has no limit of its own has this one
 QUICK = EmbeddedSettings(lock_timeout_s=0.2)
 
 

@@ -21,6 +21,7 @@ from gnn_service.db.embedded_use import embedded_server
 from tests.support.postgres import free_port, within
 
 START_S, STOP_S = 30, 15
+pytestmark = pytest.mark.timeout(45)  # seconds; what has no limit of its own has this one
 
 
 async def ask(url, statement, *values):

@@ -79,6 +79,8 @@ class Postmaster:
                 self._process.send_signal(number)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(patience_s)
+                if number == signal.SIGKILL:
+                    _end_the_rest(self._cluster.data)
                 return
             _LOG.warning("embedded_postgresql_slow_stop", pid=self.pid, signal=number.name, waited_s=patience_s)
         raise DatabaseUnavailableError(f"the embedded database (process {self.pid}) cannot be stopped")
