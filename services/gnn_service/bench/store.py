@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from gnn_service.core.config_database import DatabaseSettings
 from gnn_service.db.frames import FrameBlock
-from gnn_service.db.history import HistoryRepository
 from gnn_service.db.machines import StoredMachine
 from gnn_service.db.scratch import Scratch, scratch_store
 from gnn_service.domain.machine import Component, Machine, Sensor, Span
@@ -229,13 +228,13 @@ async def _history(scratch: Scratch, machine: StoredMachine, count: int) -> dict
     if scratch.store.database.capability.has_policies:
         return {}
     await scratch.fill_hours(machine.machine_id, machine.groups[0].layout_id, _YEAR_HOURS)
-    history, found = HistoryRepository(scratch.store.database), {}
+    found = {}
     for sensors in (1, 8):
         tags = machine.machine.sensor_ids[:sensors]
         end = START_US + _YEAR_HOURS * 3600 * _SECOND
 
         async def ask(tags: tuple[str, ...] = tags, end: int = end) -> None:
-            await history.history(machine, tags, START_US, end)
+            await scratch.store.history.history(machine, tags, START_US, end)
 
         found[sensors] = Spread.of([await _timed(ask) for _ in range(max(count, 5))])
     return found

@@ -113,7 +113,7 @@ async def import_recording(
         machine = Machine.model_validate(machine.model_dump() | {"id": name})
     file = ReadingsFile(folder)
     stored = await _machine_for(store, machine, file.columns, update=update)
-    transfers, events = TransferRepository(store.database), EventRepository(store.database)
+    transfers, events = TransferRepository(store.database), store.events
     source, frames, first_us = file.digest, Stored(), None
     done = skipped = min(await transfers.rows(stored.machine_id, source), file.rows)
     progress(folder.name, done, file.rows)
@@ -206,7 +206,7 @@ async def export_machine(
 
 async def _export_part(store: Store, stored: StoredMachine, target: Path, start: int, stop: int) -> Part | None:
     """One part, whole or not at all; None where nothing was read in its time."""
-    events = EventRepository(store.database)
+    events = store.events
     info = {
         "source": SOURCE,
         "from": instant(start).isoformat(),
