@@ -1,5 +1,7 @@
 """What roll-ups must be: the plain aggregation of the frames that the database holds."""
 
+from typing import Any
+
 import numpy as np
 
 WIDTHS_US = {"rollup_1m": 60_000_000, "rollup_1h": 3_600_000_000}
@@ -33,7 +35,7 @@ async def frames_rolled_up(con, table):
 
 async def stored_rollup(con, table):
     """What the roll-up is, in the same form."""
-    found = {}
+    found: dict[tuple[int, ...], dict[int, Any]] = {}
     for row in await con.fetch(_BUCKETS.format(table=table)):
         columns = np.array([row["count"], row["mean"], row["low"], row["high"]], np.float64).T
         found.setdefault(tuple(row[:4]), {})[int(row["time"][0])] = columns

@@ -57,7 +57,6 @@ async def connected(url: SecretStr, limits: MigrationSettings | None = None) -> 
             statement_cache_size=0,  # tables change under way
             server_settings={
                 "application_name": APPLICATION,
-                "search_path": SEARCH_PATH,
                 "statement_timeout": _ms(limits.statement_timeout_s),
                 "lock_timeout": _ms(limits.lock_timeout_s),
                 "idle_in_transaction_session_timeout": _ms(limits.statement_timeout_s),
@@ -68,6 +67,7 @@ async def connected(url: SecretStr, limits: MigrationSettings | None = None) -> 
         raise failures.of_connecting(error).error from error
     try:
         with told(con):
+            await con.execute(f"set search_path = {SEARCH_PATH}")  # a pooler would pass over it at the start
             yield con
     finally:
         con.terminate()  # nothing is left to say, and a silent server must not be waited for

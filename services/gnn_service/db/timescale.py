@@ -161,7 +161,7 @@ class _Application:
     async def _policies(self, hypertables: tuple[str, ...]) -> None:
         """Compression, refreshing and retention, as the settings say now; the service deletes from plain tables."""
         self._progress("setting policies")
-        wanted = sql.policies(self._upkeep, hypertables, columnstore=self._server.has_columnstore)
+        wanted = sql.policies(self._upkeep, hypertables, self._server)
         stored = await self._con.fetchval("select document::text from upkeep_state where name = 'timescale_policies'")
         if stored != (document := sql.fingerprint(self._upkeep)):
             for removal in wanted.removals:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from gnn_service.core.config_upkeep import UpkeepSettings
+from gnn_service.db.capability import Capability
 
+_BATCHES_SINCE: Final = (2, 19)
 INTERVALS: Final = {
     "frame": "1 day",
     "sensor_event": "7 days",
@@ -102,7 +104,7 @@ def compression(table: str, after_days: int, *, columnstore: bool) -> tuple[str,
     return enable, f"select add_compression_policy('gnn.{table}', {_days(after_days)}, if_not_exists => true)"
 
 
-def policies(upkeep: UpkeepSettings, hypertables: Collection[str], *, columnstore: bool) -> Policies:
+def policies(upkeep: UpkeepSettings, hypertables: Collection[str], server: Capability) -> Policies:
     """Refreshing of the roll-ups and retention of everything, as the settings say.
 
     The roll-ups are refreshed for as long as their frames are surely there: what retention has dropped would be
@@ -124,13 +126,12 @@ def policies(upkeep: UpkeepSettings, hypertables: Collection[str], *, columnstor
     ]
     remove_compression = (
         "call remove_columnstore_policy('gnn.frame', if_exists => true)"
-        if columnstore
+        if server.has_columnstore
         else "select remove_compression_policy('gnn.frame', if_exists => true)"
     )
-    additions = [
-        ("refresh of roll-ups by minute", _refresh("1m", upkeep.frames_days, "1 minute", "1 minute")),
-        ("refresh of roll-ups by hour", _refresh("1h", upkeep.minutes_days, "1 hour", "10 minutes")),
-    ]
+    minutes = _Refresh("1m", upkeep.frames_days, "1 minute", "1 minute", 24 * 60)
+    hours = _Refresh("1h", upkeep.minutes_days, "1 hour", "10 minutes", 24 * 30)
+    additions = [(f"refresh of roll-ups of {one.bucket}", one.statement(server)) for one in (minutes, hours)]
     additions += [
         (f"retention of {table}", f"select add_retention_policy('gnn.{table}', {_days(days)}, if_not_exists => true)")
         for table, days in kept.items()
@@ -146,12 +147,29 @@ def fingerprint(upkeep: UpkeepSettings) -> str:
     return json.dumps({name: getattr(upkeep, name) for name in ordered})
 
 
-def _refresh(bucket: str, kept_days: int | None, end: str, every: str) -> str:
-    start = "null" if kept_days is None else f"interval '{max(kept_days - 1, 1)} days'"
-    return (
-        f"select add_continuous_aggregate_policy('gnn.rollup_{bucket}_timescale', start_offset => {start},"
-        f" end_offset => interval '{end}', schedule_interval => interval '{every}', if_not_exists => true)"
-    )
+@dataclass(frozen=True, slots=True)
+class _Refresh:
+    """How a roll-up is refreshed: ``kept_days`` of what it is made of, up to ``end`` ago, ``every`` so often.
+
+    At most ``batch`` buckets in one transaction; the default of one (2.19 to 2.23) is slow, and in 2.23 left out
+    buckets that were invalidated together with older ones.
+    """
+
+    bucket: str
+    kept_days: int | None
+    end: str
+    every: str
+    batch: int
+
+    def statement(self, server: Capability) -> str:
+        """The policy, as the version takes it."""
+        start = "null" if self.kept_days is None else _days(max(self.kept_days - 1, 1))
+        batched = server.timescale is not None and server.timescale[:2] >= _BATCHES_SINCE
+        return (
+            f"select add_continuous_aggregate_policy('gnn.rollup_{self.bucket}_timescale', start_offset => {start},"
+            f" end_offset => interval '{self.end}', schedule_interval => interval '{self.every}',"
+            f"{f' buckets_per_batch => {self.batch},' if batched else ''} if_not_exists => true)"
+        )
 
 
 def _days(days: int) -> str:

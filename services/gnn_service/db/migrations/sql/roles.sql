@@ -16,11 +16,25 @@ begin
     if not exists (select from pg_roles where rolname = 'gnn_app') then
         return;
     end if;
-    begin
+    grant gnn_app to current_user;                          -- the owner may serve as gnn_app
+exception
+    when insufficient_privilege then null;                  -- not this owner's to give
+end $$;
+
+do $$
+begin
+    if exists (select from pg_roles where rolname = 'gnn_app')
+            and not (has_database_privilege('gnn_app', current_database(), 'connect')
+                     and has_database_privilege('gnn_app', current_database(), 'temporary')) then
         execute format('grant connect, temporary on database %I to gnn_app', current_database());
-        grant gnn_app to current_user;                      -- the owner may serve as gnn_app
-    exception when insufficient_privilege then null;        -- not this owner's to give; PUBLIC mostly has it
-    end;
+    end if;
+end $$;
+
+do $$
+begin
+    if not exists (select from pg_roles where rolname = 'gnn_app') then
+        return;
+    end if;
     grant usage on schema gnn to gnn_app;
     grant select, insert, update, delete on all tables in schema gnn to gnn_app;
     grant usage, select on all sequences in schema gnn to gnn_app;
