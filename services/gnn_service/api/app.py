@@ -20,7 +20,7 @@ from gnn_service.api.middleware import REQUEST_ID, GuardCrash, LimitBody, LimitC
 from gnn_service.api.oip.codec import HEADER_LENGTH
 from gnn_service.api.oip.hot_infer import hot_routes
 from gnn_service.api.oip.service import TensorService
-from gnn_service.api.routes import about, diagnose, docs, health, oip
+from gnn_service.api.routes import about, diagnose, diagnoses, docs, health, machines, oip, readings
 from gnn_service.api.storage import Storage, StorageFactory, open_storage, watch_storage
 from gnn_service.core.config import Settings
 from gnn_service.domain.units import convert
@@ -70,7 +70,10 @@ def create_app(
         openapi_url="/openapi.json" if settings.api.docs_enabled else None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours cover it, in every FastAPI version
     )
-    for router in (diagnose.bounded, diagnose.router, about.router, health.router, oip.router):
+    for router in (
+        *(diagnose.bounded, diagnose.router, machines.router, readings.router, diagnoses.router),
+        *(about.router, health.router, oip.router),
+    ):
         app.include_router(router)
     if settings.observability.metrics_enabled:
         app.include_router(health.scraping)
@@ -118,7 +121,7 @@ def _lifespan(
                 opened.push_async_callback(tracing.stop, observed.otlp_timeout_s)
             storage = await opened.enter_async_context(storing(settings))
             diagnoser = await opened.enter_async_context(open_diagnoser(settings))
-            machines = await _known_machines(opened, settings, diagnoser, storage)
+            known = await _known_machines(opened, diagnoser, storage)
             # the table of units takes a second to build; nobody should wait for it, nor the event loop
             await asyncio.to_thread(convert, 1.0, "kPa", "bar")
             metrics.build.info({"version": __version__, "bundle": diagnoser.bundle.version})
@@ -135,7 +138,8 @@ def _lifespan(
                 settings=settings,
                 diagnoser=diagnoser,
                 storage=storage,
-                machines=machines,
+                machines=known,
+                watching=None if storage is None else storage.diagnoses(diagnoser),
                 tensors=tensors,
                 metrics=metrics,
                 door=Door(settings.inference.queue_max + settings.inference.batch_max),
@@ -146,17 +150,10 @@ def _lifespan(
     return lifespan
 
 
-async def _known_machines(
-    opened: AsyncExitStack, settings: Settings, diagnoser: Diagnosing, storage: Storage | None
-) -> KnownMachines:
-    machines = KnownMachines(
-        diagnoser.machines,
-        None if storage is None else storage.store.machines,
-        machines_max=settings.monitoring.ingest.memory_machines_max,
-    )
+async def _known_machines(opened: AsyncExitStack, diagnoser: Diagnosing, storage: Storage | None) -> KnownMachines:
+    machines = KnownMachines(diagnoser.machines, None if storage is None else storage.machines)
     opened.push_async_callback(machines.stop)
-    if storage is not None and not storage.away:
-        await machines.load()
+    await machines.load()
     return machines
 
 

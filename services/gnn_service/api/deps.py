@@ -13,9 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from gnn_service.api.door import Door
-from gnn_service.api.known import NO_STORE, KnownMachines
+from gnn_service.api.known import KnownMachines
 from gnn_service.api.oip.service import TensorService
-from gnn_service.api.storage import Storage
+from gnn_service.api.storage import NO_STORE, Storage
 from gnn_service.core.config import Settings
 from gnn_service.core.errors import (
     DeadlineExceededError,
@@ -31,6 +31,7 @@ from gnn_service.domain.window import Window
 from gnn_service.inference.runtimes.choices import Choice
 from gnn_service.inference.stats import EngineHealth, EngineStats, Readiness
 from gnn_service.model.baseline import Baseline
+from gnn_service.monitoring.diagnose import MachineDiagnoses
 from gnn_service.observability.metrics import Metrics
 
 Answer = TypeVar("Answer")
@@ -91,6 +92,7 @@ class State(TypedDict):
     diagnoser: Diagnosing
     storage: Storage | None
     machines: KnownMachines
+    watching: MachineDiagnoses | None
     tensors: TensorService
     metrics: Metrics
     door: Door
@@ -132,6 +134,14 @@ async def get_storage(request: Request) -> Storage:
     return storage
 
 
+async def get_watching(request: Request) -> MachineDiagnoses:
+    """Diagnoses of stored machines. UnavailableError where this service keeps nothing."""
+    watching: MachineDiagnoses | None = request.state.watching
+    if watching is None:
+        raise UnavailableError(NO_STORE, retry_after_s=_NEVER_S)
+    return watching
+
+
 async def get_metrics(request: Request) -> Metrics:
     """The instruments of this application."""
     metrics: Metrics = request.state.metrics
@@ -143,6 +153,7 @@ DiagnoserDep = Annotated[Diagnosing, Depends(get_diagnoser)]
 TensorsDep = Annotated[TensorService, Depends(get_tensors)]
 MachinesDep = Annotated[KnownMachines, Depends(get_machines)]
 StorageDep = Annotated[Storage, Depends(get_storage)]
+WatchingDep = Annotated[MachineDiagnoses, Depends(get_watching)]
 MetricsDep = Annotated[Metrics, Depends(get_metrics)]
 
 

@@ -17,10 +17,12 @@ class Door:
 
     Args:
         places: requests that may be inside, at most.
+        doing: what is done with those inside, for the others.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, doing: str = "windows are being diagnosed") -> None:
         self._places = places
+        self._doing = doing
         self._stay_s = 0.0
         self.inside = 0
 
@@ -33,7 +35,7 @@ class Door:
         """
         if self.inside >= self._places:
             retry_s = max(_RETRY_S, self._stay_s)
-            detail = f"{self.inside} windows are being diagnosed already; try again in {retry_s:.0f} s"
+            detail = f"{self.inside} {self._doing} already; try again in {retry_s:.0f} s"
             raise OverloadedError(detail, retry_after_s=retry_s)
         self.inside += 1
         entered = time.monotonic()

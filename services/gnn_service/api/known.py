@@ -1,161 +1,97 @@
-"""Machines by their ids, in memory: those that are stored, and those that the bundle brings along."""
+"""The machines that the stateless routes know by their ids: those that are stored, and those of the bundle."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from gnn_service.core.clock import Clock, SystemClock
-from gnn_service.core.errors import GnnServiceError, UnavailableError, UnknownMachineError
-from gnn_service.db.machines import MachineRepository, StoredMachine, unknown_machine
+from gnn_service.core.errors import GnnServiceError, UnknownMachineError
 from gnn_service.domain.machine import Machine
+from gnn_service.monitoring.machines import MachineDirectory
 from gnn_service.observability import logs
 
-FRESH_S: Final = 5.0
-"""Seconds after which a machine that is used is looked up again: another process may have changed it."""
-NO_STORE: Final = "this service stores nothing (GNN_DATABASE__ENABLED is false); switch it on, or ask one that does"
+FRESH_S: Final = 10.0
+"""Seconds after which it is asked again, beside a request, whether a machine of the bundle is stored too."""
 _log = logs.logger("gnn_service.api.known")
 
 
-@dataclass(slots=True)
-class _Entry:
-    """What was found under an id, None for nothing, and when."""
-
-    stored: StoredMachine | None
-    looked_s: float
-
-
 class KnownMachines:
-    """Answers from memory wherever it can: nobody waits for the database who asks for a machine seen before.
+    """Answers from memory: nobody who names a machine of the bundle, or one seen before, waits for the database.
 
     Belongs to one event loop. Of a stored machine and one of the bundle with the same id the stored one counts.
 
     Args:
         shipped: the bundle's machines by their ids.
-        repository: where machines are stored; None where nothing is.
-        machines_max: kept in memory; the one not asked for for longest leaves.
+        directory: the stored ones; None where nothing is stored.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
         shipped: Callable[[], Mapping[str, Machine]],
-        repository: MachineRepository | None,
+        directory: MachineDirectory | None,
         *,
-        machines_max: int,
         clock: Clock | None = None,
     ) -> None:
         self._shipped = shipped
-        self._repository = repository
-        self._machines_max = machines_max
+        self._directory = directory
         self._clock = clock or SystemClock()
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._looking: dict[str, asyncio.Task[None]] = {}
-        self._changes = 0
+        self._stored: dict[str, Machine] = {}  # under ids of the bundle
+        self._asked_s: dict[str, float] = {}
+        self._asking: set[asyncio.Task[None]] = set()
 
     async def names(self, given: str | Machine) -> Mapping[str, Machine]:
-        """The machines among which a request's id is to be looked up; waits for the database only for a new id.
+        """The machines among which a request's id is to be looked up.
 
         Raises:
             DatabaseUnavailableError: the id is neither in memory nor of the bundle, and the database is away.
         """
         shipped = self._shipped()
-        if not isinstance(given, str) or self._repository is None:
+        if not isinstance(given, str) or self._directory is None:
             return shipped
-        entry = self._remembered(given)
-        if entry is not None and entry.stored is not None:
-            return {given: entry.stored.machine}
         if given in shipped:
-            if entry is None:
-                self._look(given)
-            return shipped
+            self._ask_beside(given)
+            return {given: self._stored.get(given, shipped[given])}
         try:
-            return {given: (await self.stored(given)).machine}
+            return {given: (await self._directory.get(given)).machine}
         except UnknownMachineError:
             return shipped
 
-    async def stored(self, machine_id: str) -> StoredMachine:
-        """The stored machine of this id.
-
-        Raises:
-            UnknownMachineError: there is none.
-            DatabaseUnavailableError: it is not in memory, and the database is away.
-        """
-        if self._repository is None:
-            raise UnavailableError(NO_STORE)
-        entry = self._remembered(machine_id)
-        if entry is not None and entry.stored is not None:
-            return entry.stored
-        changes = self._changes
-        found = await self._repository.get(machine_id)
-        if changes == self._changes:
-            self._keep(machine_id, found)
-        return found
-
     async def load(self) -> None:
-        """Look the bundle's machines up, so that a stored one of the same id counts from the first request on."""
-        for machine_id in self._shipped() if self._repository is not None else ():
-            self._look(machine_id)
-        if self._looking:
-            await asyncio.wait(self._looking.values())
+        """Ask for the bundle's machines, so that a stored one of the same id counts from the first request on."""
+        for machine_id in self._shipped() if self._directory is not None else ():
+            self._ask_beside(machine_id)
+        if self._asking:
+            await asyncio.wait(self._asking)
 
-    def put(self, stored: StoredMachine) -> None:
-        """It was stored just now."""
-        self._changes += 1
-        self._keep(stored.machine.id, stored)
-
-    def forget(self, machine_id: str) -> None:
-        """It was deleted, or is not what is remembered."""
-        self._changes += 1
-        self._entries.pop(machine_id, None)
+    def changed(self, machine_id: str) -> None:
+        """It was put or deleted just now."""
+        self._stored.pop(machine_id, None)
+        self._asked_s.pop(machine_id, None)
+        if machine_id in self._shipped():
+            self._ask_beside(machine_id)
 
     async def stop(self) -> None:
-        """Look nothing up any more."""
-        tasks = list(self._looking.values())
+        """Ask no more."""
+        tasks = list(self._asking)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _remembered(self, machine_id: str) -> _Entry | None:
-        entry = self._entries.get(machine_id)
-        if entry is not None:
-            self._entries.move_to_end(machine_id)
-            if self._clock.monotonic() - entry.looked_s > FRESH_S:
-                self._look(machine_id)
-        return entry
+    def _ask_beside(self, machine_id: str) -> None:
+        now = self._clock.monotonic()
+        if now - self._asked_s.get(machine_id, float("-inf")) < FRESH_S:
+            return
+        self._asked_s[machine_id] = now
+        task = asyncio.create_task(self._ask(machine_id), name="known-machine")
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
-    def _keep(self, machine_id: str, stored: StoredMachine | None) -> None:
-        self._entries[machine_id] = _Entry(stored, self._clock.monotonic())
-        self._entries.move_to_end(machine_id)
-        while len(self._entries) > self._machines_max:
-            self._entries.popitem(last=False)
-
-    def _look(self, machine_id: str) -> None:
-        """Look it up beside the request that asked, one at a time for each id."""
-        if machine_id not in self._looking:
-            task = asyncio.create_task(self._look_up(machine_id), name="look-up")
-            self._looking[machine_id] = task
-            task.add_done_callback(lambda _: self._looking.pop(machine_id, None))
-
-    async def _look_up(self, machine_id: str) -> None:
-        assert self._repository is not None  # noqa: S101 - nothing is looked up without one
-        changes = self._changes
+    async def _ask(self, machine_id: str) -> None:
+        assert self._directory is not None  # noqa: S101 - nothing is asked without one
         try:
-            found: StoredMachine | None = await self._repository.get(machine_id)
+            self._stored[machine_id] = (await self._directory.get(machine_id)).machine
         except UnknownMachineError:
-            found = None
-        except GnnServiceError as error:
-            _log.debug("look_up_failed", machine=machine_id, error=str(error))
-            return  # what is remembered serves on
-        if changes != self._changes:
-            return  # something was put or deleted meanwhile: this may be older
-        if found is not None or machine_id in self._shipped():
-            self._keep(machine_id, found)
-        else:
-            self._entries.pop(machine_id, None)
-
-
-def no_machine(machine_id: str) -> UnknownMachineError:
-    """The error for an id that no stored machine has."""
-    return unknown_machine(machine_id)
+            self._stored.pop(machine_id, None)
+        except GnnServiceError as error:  # what is known serves on
+            _log.debug("not asked", machine=machine_id, reason=str(error))

@@ -8,11 +8,14 @@ from fastapi.routing import APIRoute
 
 from gnn_service.api.schemas.oip import InferenceRequest
 from gnn_service.api.schemas.problem import MEDIA_TYPE, Problem
+from gnn_service.api.schemas.readings import ReadingsBody
 
 _MEANINGS = {
     400: "The body is no JSON.",
     404: "There is no such machine, model or thing.",
+    406: "What `Accept` asks for is not made here.",
     408: "The body did not arrive in time.",
+    409: "It contradicts what is stored; nothing was changed.",
     413: "The body is too large.",
     415: "The body is of a type that is not read here.",
     422: "The input cannot be used; `where` names the place.",
@@ -23,7 +26,9 @@ _MEANINGS = {
 _RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer", "minimum": 1}}}
 _REQUEST_ID = {"X-Request-Id": {"description": "names the request in logs and traces", "schema": {"type": "string"}}}
 REQUEST_SCHEMA = "#/components/schemas/InferenceRequest"
+READINGS_SCHEMA = "#/components/schemas/ReadingsBody"
 """Of bodies that FastAPI does not read itself."""
+_UNREAD = (InferenceRequest, ReadingsBody)
 _FASTAPI_422 = "Validation Error"
 _PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
 
@@ -67,8 +72,9 @@ def install(app: FastAPI) -> None:
 
 
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
-    request = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    document["components"]["schemas"].update(request.pop("$defs"), InferenceRequest=request)
+    for kind in _UNREAD:
+        schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+        document["components"]["schemas"].update(schema.pop("$defs", {}), **{kind.__name__: schema})
     for operations in document["paths"].values():
         for operation in operations.values():
             if operation["responses"].get("422", {}).get("description") == _FASTAPI_422:

@@ -23,6 +23,7 @@ CODES = {
     400: "malformed-request",
     404: "not-found",
     405: "method-not-allowed",
+    406: "not-acceptable",
     413: "body-too-large",
     415: "unsupported-media-type",
 }

@@ -24,15 +24,15 @@ def check_units(windows: Mapping[str, WindowBody]) -> None:
         if len(units) > MOST_UNITS:
             raise InvalidWindowError(
                 f"over {MOST_UNITS} different units in one request; send readings in the units of the description",
-                where=f"{where}.units",
+                where=_at(where, "units"),
             )
 
 
 def to_window(body: WindowBody, machine: Machine, where: str) -> Window:
     """The window in the machine's units, samples as float32, missing ones NaN.
 
-    ``where`` is the window's place in the request. Raises InvalidWindowError for readings that do not fit the
-    machine or each other, UnitError for a unit that does not measure the sensor's quantity.
+    ``where`` is the window's place in the request, empty where it is the whole of it. Raises InvalidWindowError for
+    readings that do not fit the machine or each other, UnitError for a unit that does not measure the quantity.
     """
     sensors = _sensors_of(body, machine, where)
     samples = _common_length(body, where)
@@ -47,6 +47,10 @@ def to_window(body: WindowBody, machine: Machine, where: str) -> Window:
     )
 
 
+def _at(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name
+
+
 def _sensors_of(body: WindowBody, machine: Machine, where: str) -> list[Sensor]:
     known = {sensor.id: sensor for sensor in machine.sensors}
     for field, names in (("readings", body.readings), ("units", body.units)):
@@ -56,7 +60,7 @@ def _sensors_of(body: WindowBody, machine: Machine, where: str) -> list[Sensor]:
                 more = ", ..." if len(machine.sensor_ids) > _SHOWN_SENSORS else ""
                 raise InvalidWindowError(
                     f"machine {machine.id} has no sensor {name}; it has: {listed or 'none'}{more}",
-                    where=f"{where}.{field}.{name}",
+                    where=_at(where, f"{field}.{name}"),
                 )
     return [known[name] for name in body.readings]
 
@@ -68,10 +72,10 @@ def _common_length(body: WindowBody, where: str) -> int:
         if length != samples:
             raise InvalidWindowError(
                 f"{name} has {length} samples, {first} has {samples}; send one for each time, null where missing",
-                where=f"{where}.readings.{name}",
+                where=_at(where, f"readings.{name}"),
             )
     if samples == 0:
-        raise InvalidWindowError("there are no samples; send at least one", where=f"{where}.readings")
+        raise InvalidWindowError("there are no samples; send at least one", where=_at(where, "readings"))
     return samples
 
 
@@ -82,11 +86,13 @@ def _row(sensor: Sensor, body: WindowBody, where: str) -> NDArray[np.float32]:
         try:
             values = convert(values, unit, sensor.unit, quantity=sensor.quantity)
         except UnitError as error:
-            raise UnitError(error.detail, where=f"{where}.units.{sensor.id}") from error
+            raise UnitError(error.detail, where=_at(where, f"units.{sensor.id}")) from error
     beyond = np.flatnonzero(np.abs(values) > np.finfo(np.float32).max)
     if beyond.size:
         index = int(beyond[0])
-        raise InvalidWindowError(f"{values[index]:g} is no measurement", where=f"{where}.readings.{sensor.id}[{index}]")
+        raise InvalidWindowError(
+            f"{values[index]:g} is no measurement", where=_at(where, f"readings.{sensor.id}[{index}]")
+        )
     return values.astype(np.float32)
 
 
@@ -94,28 +100,30 @@ def _times(body: WindowBody, samples: int, where: str) -> NDArray[np.float64]:
     start = 0.0 if body.start is None else body.start.timestamp()
     if body.times is None:
         if body.start is None or body.rate_hz is None:
-            raise InvalidWindowError("say when the samples were taken: `start` and `rate_hz`, or `times`", where=where)
+            raise InvalidWindowError(
+                "say when the samples were taken: `start` and `rate_hz`, or `times`", where=where or None
+            )
         times = start + np.arange(samples) / body.rate_hz
     else:
         times = _listed_times(body, samples, start, where)
     if times[0] < 0 or times[-1] > _LATEST:
-        raise InvalidWindowError("times must lie between 1970 and 2200; are they in another unit?", where=where)
+        raise InvalidWindowError("times must lie between 1970 and 2200; are they in another unit?", where=where or None)
     return times
 
 
 def _listed_times(body: WindowBody, samples: int, start: float, where: str) -> NDArray[np.float64]:
     assert body.times is not None  # noqa: S101 - the caller has looked
     if body.rate_hz is not None:
-        raise InvalidWindowError("send `rate_hz` or `times`, not both", where=f"{where}.rate_hz")
+        raise InvalidWindowError("send `rate_hz` or `times`, not both", where=_at(where, "rate_hz"))
     if len(body.times) != samples:
-        raise InvalidWindowError(f"there are {len(body.times)} times for {samples} samples", where=f"{where}.times")
+        raise InvalidWindowError(f"there are {len(body.times)} times for {samples} samples", where=_at(where, "times"))
     instants = [start + time if isinstance(time, float) else time.timestamp() for time in body.times]
     if body.start is not None and not isinstance(body.times[0], float):
-        raise InvalidWindowError("ISO times need no `start`; leave it out", where=f"{where}.start")
+        raise InvalidWindowError("ISO times need no `start`; leave it out", where=_at(where, "start"))
     times = np.array(instants)
     back = np.flatnonzero(np.diff(times) <= 0)
     if back.size:
         index = int(back[0]) + 1
         what = "is the same as the one before" if times[index] == times[index - 1] else "goes backwards"
-        raise InvalidWindowError(f"time {what}; times must rise", where=f"{where}.times[{index}]")
+        raise InvalidWindowError(f"time {what}; times must rise", where=_at(where, f"times[{index}]"))
     return times

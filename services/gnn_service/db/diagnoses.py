@@ -40,6 +40,10 @@ class Given:
         return (self.machine_id, self.diagnosis.end, self.diagnosis.bundle, self.origin.value, self.request_id)
 
 
+Place = tuple[datetime, str, str, str]
+"""Where a diagnosis stands among a machine's: end of the window, bundle, origin, request."""
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """The newest word on a machine."""
@@ -85,11 +89,13 @@ class DiagnosisRepository(Repository):
         end: datetime,
         *,
         limit: int = 100,
-        before: Given | None = None,
+        before: Given | Place | None = None,
         origin: Origin | None = None,
     ) -> tuple[Given, ...]:
         """Diagnoses of windows that end in [start, end), the newest first; those before ``before``, for paging."""
-        key = (end, "", "", "") if before is None else before.key[1:]
+        key: Place = (end, "", "", "")
+        if before is not None:
+            key = before.key[1:] if isinstance(before, Given) else before
         rows = await self._fetch(
             "diagnosis.page", _PAGE, self._tenant, machine_id, start, end, *key, origin, min(limit, DIAGNOSES_MAX)
         )

@@ -126,3 +126,9 @@ class Diagnosis(Answer):
     in_training_regime: bool | None = Field(None, description="whether the operating regime was seen in training")
     recalibrate: bool = False
     bundle: str = Field(description="version of the model bundle")
+
+
+class MachineDiagnosis(Diagnosis):
+    """The diagnosis of the newest window of a stored machine."""
+
+    persisted: bool = Field(description="whether it is in the database already")

@@ -30,6 +30,6 @@ def test_every_problem_code_is_listed_with_its_status(root: Path):
 
 async def test_every_route_is_listed(root: Path, http: httpx2.AsyncClient):
     text = (root / "docs/reference/http.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^\| `(GET|POST) (\S+)` \|", text, re.MULTILINE))
+    listed = set(re.findall(r"^\| `(GET|POST|PUT|DELETE) (\S+)` \|", text, re.MULTILINE))
     paths: Any = (await http.get("/openapi.json")).json()["paths"]
     assert listed == {(method.upper(), path) for path, methods in paths.items() for method in methods}
