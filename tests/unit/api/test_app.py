@@ -156,6 +156,7 @@ async def test_status_says_which_service_this_is(serving: Any):
         "previous_bundle": None,
         "shadow_bundle": None,
         "machines": [RIG],
+        "storage": None,
         "companion_url": "http://127.0.0.1:9000",
     }
 

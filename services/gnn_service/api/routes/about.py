@@ -9,6 +9,7 @@ from gnn_service import __version__
 from gnn_service.api.deps import DiagnoserDep, SettingsDep
 from gnn_service.api.openapi import problem_responses
 from gnn_service.api.schemas.status import Status
+from gnn_service.api.standing import standing
 from gnn_service.domain.catalogue import Catalogue
 from gnn_service.domain.catalogue import catalogue as read_catalogue
 
@@ -32,6 +33,7 @@ async def status(request: Request, diagnoser: DiagnoserDep, settings: SettingsDe
         previous_bundle=engine.previous,
         shadow_bundle=engine.shadow,
         machines=list(diagnoser.machines()),
+        storage=None if request.state.storage is None else standing(request.state.storage),
         companion_url=settings.api.companion_url,
     )
     return Response(answer.model_dump_json(), media_type="application/json")
