@@ -1,6 +1,7 @@
 """A model that keeps failing is left alone for a while; callers who fail or leave do not open the breaker."""
 
 import asyncio
+import threading
 from contextlib import suppress
 
 import pytest
@@ -20,6 +21,19 @@ from tests.support.inference import (
 )
 
 BREAKER = {"failure_rate": 0.5, "window_s": 30, "minimum_calls": 4, "open_s": 10, "half_open_probes": 2}
+
+
+class Turnstile:
+    """Stands in for the gate of models: lets through as many runs as it is told."""
+
+    def __init__(self) -> None:
+        self._left = threading.Semaphore(0)
+
+    def wait(self, seconds: float) -> bool:
+        return self._left.acquire(timeout=seconds)
+
+    def let(self, runs: int) -> None:
+        self._left.release(runs)
 
 
 class CreepingClock(SteppingClock):
@@ -116,6 +130,26 @@ async def test_half_open_tries_single_items_and_then_goes_on_in_batches():
             await factory.now.busy()
         await asyncio.gather(*tasks)
         assert [len(batch) for batch in factory.now.batches] == [1, 1, 6]
+
+
+async def test_an_instance_that_waited_for_the_probes_verdict_works_once_it_is_closed():
+    factory, clock, turnstile = Factory(), SteppingClock(), Turnstile()
+    one = {"minimum_calls": 1, "open_s": 10, "half_open_probes": 1}
+    async with engine(factory, clock=clock, instances=2, batch_max=1, breaker=one) as subject:
+        with pytest.raises(EngineFailedError):
+            await subject.infer(item(DEADLY))
+        await until(lambda: all(instance.free for instance in subject._now.instances))
+        assert subject.stats().breaker == "open"
+        clock.seconds += 10
+        for runtime in factory.built:
+            runtime.gate = turnstile  # type: ignore[assignment]
+        tasks = [asyncio.create_task(subject.infer(item(value))) for value in range(1, 7)]
+        await until(lambda: subject.stats().in_flight == 1)
+        turnstile.let(1)
+        await until(lambda: subject.stats().breaker == "closed")
+        await until(lambda: subject.stats().in_flight == 2, seconds=5)
+        turnstile.let(len(tasks))
+        assert [score(answer) for answer in await asyncio.gather(*tasks)] == [2, 3, 4, 5, 6, 7]
 
 
 async def test_a_probe_that_fails_opens_it_again_and_refuses_those_behind():

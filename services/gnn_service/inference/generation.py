@@ -271,8 +271,9 @@ class Generation:
             if worker.exited:
                 raise WorkerLostError("the model's worker ended while it was idle")
             if batch := self._next_batch(instance):
+                before = self.breaker.state  # a probe that closes it has had others wait too
                 await instance.runner.execute(worker, batch)
-                if self.breaker.state is not BreakerState.CLOSED:
+                if not before is self.breaker.state is BreakerState.CLOSED:
                     self._rouse_all()  # those who waited for a probe's verdict
             else:
                 instance.idle = True
