@@ -20,8 +20,8 @@ BUCKETS_MAX: Final = 10_000
 BUCKETS_AIM: Final = 1000
 """Buckets that a plot gets where it does not say how many; a screen has hardly more columns of pixels."""
 SENSORS_MAX: Final = 64
-RAW_FRAMES_MAX: Final = 2_000_000
-"""Frames that one answer may be made of without a roll-up: some seconds of work."""
+VALUES_MAX: Final = 4_000_000
+"""Values, raw or rolled up, that one answer may be made of: some seconds of work."""
 _STEPS_US: Final = (
     *(step * _SECOND for step in (1, 2, 5, 10, 15, 30)),
     *(step * _MINUTE for step in (1, 2, 5, 10, 15, 30)),
@@ -35,6 +35,9 @@ class Source(StrEnum):
     RAW = "raw"
     MINUTES = "1m"
     HOURS = "1h"
+
+
+_ROLLED_HZ: Final = {Source.MINUTES: 1 / 60, Source.HOURS: 1 / 3600}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +89,10 @@ class HistoryRepository(Repository):
         first = ORIGIN_US + (from_us - ORIGIN_US) // every * every
         last = ORIGIN_US - (ORIGIN_US - to_us) // every * every
         source = Source.HOURS if every % _HOUR == 0 else Source.MINUTES if every % _MINUTE == 0 else Source.RAW
-        if source is Source.RAW and (last - first) / 1e6 * max(machine.rates_hz, default=0) > RAW_FRAMES_MAX:
+        rate_hz = max(machine.rates_hz, default=0.0) if source is Source.RAW else _ROLLED_HZ[source]
+        if (last - first) / 1e6 * rate_hz * len(sensors) > VALUES_MAX:
             raise InvalidInputError(
-                "too long without a roll-up; ask for whole minutes or a shorter time", where="every"
+                "takes too many readings; ask for whole hours, less time or fewer sensors", where="every"
             )
         numbers = [machine.sensor_ids[tag] for tag in sensors]
         rows = await self._fetch(

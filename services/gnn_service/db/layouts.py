@@ -68,20 +68,22 @@ def on_one_grid(
 
     Args:
         parts: times (N,), values (N, S) and the S sensors of each stretch.
-        wanted: column of each sensor in the answer; what is not in it is left out.
+        wanted: column of each sensor in the answer; other sensors, and ticks that have no sensor in it, are left out.
 
     Returns times (T,) rising, and values (T, len(wanted)), NaN = missing.
     """
-    if not parts:
+    known = [
+        (times, values, columns)
+        for times, values, sensors in parts
+        if (columns := [(place, wanted[sensor]) for place, sensor in enumerate(sensors) if sensor in wanted])
+    ]
+    if not known:
         return np.empty(0, np.int64), np.empty((0, len(wanted)), np.float32)
     if len(parts) == 1 and tuple(parts[0][2]) == tuple(wanted):
         return parts[0][0], parts[0][1]
-    times = np.unique(np.concatenate([part[0] for part in parts]))
-    values = np.full((len(times), len(wanted)), np.nan, np.float32)
-    for part_times, part_values, sensors in parts:
-        columns = [(index, wanted[sensor]) for index, sensor in enumerate(sensors) if sensor in wanted]
-        if columns:
-            source, target = map(list, zip(*columns, strict=True))
-            rows = np.searchsorted(times, part_times)
-            values[np.ix_(rows, target)] = part_values[:, source]
-    return times, values
+    grid = np.unique(np.concatenate([times for times, _, _ in known]))
+    joined = np.full((len(grid), len(wanted)), np.nan, np.float32)
+    for times, values, columns in known:
+        source, target = map(list, zip(*columns, strict=True))
+        joined[np.ix_(np.searchsorted(grid, times), target)] = values[:, source]
+    return grid, joined

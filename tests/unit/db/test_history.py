@@ -124,7 +124,8 @@ async def test_what_cannot_be_answered_is_refused(runner):
         (("A",), 0, None, "after"),
         (("A",), HOUR, SECOND // 2, "second"),
         (("A",), 10_001 * SECOND, SECOND, "buckets"),
-        (("A",), HOUR, 30 * SECOND, "roll-up"),
+        (("A",), 2 * HOUR, 30 * SECOND, "too many"),
+        (("A", "F"), 8000 * HOUR * 50, 59 * MINUTE * 50, "too many"),
     ):
         with pytest.raises(InvalidInputError, match=complaint):
             await history.history(machine, sensors, HOUR, HOUR + span, every_us=every)

@@ -111,6 +111,18 @@ async def test_values_of_the_former_unit_do_not_mix_with_the_new(runner):
     assert np.array_equal(values, rows([[NAN, 2], [100_000, 2]]), equal_nan=True)
 
 
+async def test_ticks_of_sensors_that_are_gone_are_no_ticks_of_the_machine(runner):
+    readings = ReadingRepository(runner)
+    before = await made(runner, sensor("A"))
+    await readings.store(before.blocks(ticks(3), ("A",), rows([[1], [2], [3]])))
+    after = await made(runner, sensor("B"))
+    await readings.store(after.blocks(ticks(1, first=3), ("B",), rows([[4]])))
+    window = await readings.window(after, ticks=4)
+    assert window.times.tolist() == ticks(4)[3:].tolist()
+    times, values = await everything(runner, after)
+    assert (times.tolist(), values.tolist()) == (ticks(4)[3:].tolist(), [[4.0]])
+
+
 async def test_sensors_of_several_rates_stand_on_one_grid(runner):
     stored = await made(runner, sensor("SLOW", rate_hz=1), sensor("FAST", rate_hz=2))
     readings = ReadingRepository(runner)
