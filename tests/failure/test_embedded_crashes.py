@@ -219,6 +219,19 @@ async def test_a_pid_file_whose_number_another_process_has_got_since_is_no_obsta
         stranger.wait(5)
 
 
+async def test_a_server_that_recovers_from_the_death_of_one_of_its_processes_is_stopped_soon(copied_folder):
+    for pause_s in (0.0, 0.02, 0.05):
+        server = EmbeddedPostgres(copied_folder, EmbeddedSettings(stop_timeout_s=30))
+        await server.start()
+        await execute(server.owner_url.get_secret_value(), *KEEP)
+        connection = await asyncpg.connect(server.owner_url.get_secret_value(), timeout=5)
+        os.kill(connection.get_server_pid(), signal.SIGKILL)
+        await asyncio.sleep(pause_s)
+        with within(8):
+            await server.stop()
+        connection.terminate()
+
+
 @pytest.mark.parametrize("text", ["", "not a number\n", "999999999\n"])
 async def test_a_damaged_pid_file_is_no_obstacle(copied_folder, text):
     path = copied_folder / "postgres" / "data" / "postmaster.pid"

@@ -54,7 +54,7 @@ async def strike(draw, server, folder):
     """One blow; the server afterwards."""
     blow = draw.choice(["kill", "quit", "backend", "freeze", "restart", "twice"])
     pid = server.pid
-    with suppress(ProcessLookupError, psutil.NoSuchProcess):
+    with suppress(ProcessLookupError, psutil.NoSuchProcess, ValueError):  # it is dying of the blow before
         if blow == "restart":
             await server.stop()
             server = EmbeddedPostgres(folder)
@@ -68,7 +68,8 @@ async def strike(draw, server, folder):
                 if server.pid is not None:
                     os.kill(server.pid, signal.SIGKILL)
         elif blow == "backend":
-            os.kill(draw.choice(psutil.Process(pid).children()).pid, signal.SIGKILL)
+            for child in draw.sample(psutil.Process(pid).children(), 1):
+                child.kill()
         else:
             os.kill(pid, signal.SIGSTOP)
             await asyncio.sleep(draw.uniform(0, 0.5))
