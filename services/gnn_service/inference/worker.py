@@ -54,13 +54,18 @@ class _Raised:
 
 @dataclass(slots=True, eq=False)
 class _Job(Generic[T]):
-    """``due_at``, on the event loop's clock, is when silence about it means a hang."""
+    """``due_at``, on the event loop's clock, is when silence about it means a hang; ``late_once`` after a late timer.
+
+    ``ended`` is set on the thread: the outcome is on its way to an event loop that has not come to it yet.
+    """
 
     function: Callable[..., T]
     arguments: tuple[Any, ...]
     outcome: asyncio.Future[_Returned[T] | _Raised]
     limit_s: float
     due_at: float
+    late_once: bool = False
+    ended: bool = False
 
 
 class Worker(Generic[R]):
@@ -191,6 +196,7 @@ class Worker(Generic[R]):
                 outcome = _Raised(error)
             finally:
                 self._busy_since = None
+            job.ended = True
             self._post(_settle, job.outcome, outcome)
             del job, outcome  # an idle thread holds no arrays
 
@@ -216,18 +222,19 @@ class Worker(Generic[R]):
     def _ring(self) -> None:
         """Tell the jobs that nothing was heard of in their time; the alarm stands until no job is left.
 
-        A loop that stood still (a paused machine, a stopped process) hears its timer and the answer in the same turn:
-        a timer that rings late says nothing about the worker, so the jobs get their time anew.
+        A timer that rings late shows that the loop stood still, and maybe the worker with it (a paused machine, a
+        stopped process): that says nothing about the worker, so each job gets its time anew. Once: a loop that is
+        always late must not put a hang off for ever.
         """
         now, late = self._loop.time(), self._loop.time() - self._alarm_at > _LATE_S
         self._silence()
         for job in self._pending:
-            if late:
-                job.due_at = now + job.limit_s
-            elif job.due_at <= now + _EARLY_S and not job.outcome.done():
+            if late and not job.late_once:
+                job.late_once, job.due_at = True, now + job.limit_s
+            elif job.due_at <= now + _EARLY_S and not job.ended and not job.outcome.done():
                 lost = f"the model's worker hangs: no sign of life for {job.limit_s:g} s"
                 job.outcome.set_exception(WorkerHungError(lost))
-        waiting = [job.due_at for job in self._pending if not job.outcome.done()]
+        waiting = [job.due_at for job in self._pending if not job.ended and not job.outcome.done()]
         if waiting:
             self._wind_up(min(waiting))
 

@@ -96,6 +96,44 @@ async def test_a_worker_that_is_silent_after_the_event_loop_stood_still_is_a_han
     gate.set()
 
 
+async def test_a_healthy_worker_that_stood_still_with_the_event_loop_has_its_time_anew(worker):
+    gate = threading.Event()
+    answer = asyncio.create_task(worker.call(lambda _: gate.wait(20), 1.0))
+    await asyncio.sleep(0)
+    time.sleep(1.3)  # noqa: ASYNC251 - a paused machine: the thread had no time either
+    await asyncio.sleep(0.05)  # the timer has rung by now
+    gate.set()
+    assert await answer
+
+
+async def test_a_loop_that_is_always_late_does_not_put_a_hang_off_for_ever(worker):
+    gate = threading.Event()
+    answer = asyncio.create_task(worker.call(lambda _: gate.wait(20), 0.01))
+    await asyncio.sleep(0)
+    for _ in range(10):
+        time.sleep(0.2)  # noqa: ASYNC251 - each turn of the loop
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    noticed = answer.done()
+    gate.set()
+    assert noticed
+    with pytest.raises(WorkerLostError, match="no sign of life"):
+        await answer
+
+
+async def test_an_answer_on_its_way_is_no_hang_however_often_the_timer_rings_first(worker):
+    posts = []
+    worker._post = lambda *call: posts.append(call)  # an event loop that runs its timers before what threads post
+    answer = asyncio.create_task(worker.call(lambda _: 7, 0.05))
+    await until(lambda: bool(posts))
+    await asyncio.sleep(0.3)
+    assert not answer.done()
+    [(settle, *arguments)] = posts
+    del worker._post
+    settle(*arguments)
+    assert await answer == 7
+
+
 async def test_a_job_that_ends_the_thread_is_a_crash_for_everybody_waiting():
     exits = []
     worker = Worker(Factory(), lambda: exits.append(1))
