@@ -20,6 +20,10 @@ GROUPS = st.lists(st.lists(st.integers(8, 300), min_size=1, max_size=4), min_siz
 """Sizes of the payloads of a commit's groups."""
 
 
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""A disk that others keep busy would make these tests wait."""
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The crashes here are made by hand: nothing needs to reach the disk."""
@@ -35,7 +39,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @initialize(segment_bytes=st.sampled_from([1, 400, 4000]), bytes_max=st.sampled_from([1500, 6000]))
     def build(self, segment_bytes: int, bytes_max: int) -> None:
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp(dir=MEMORY))
         self.bounds = {"segment_bytes": segment_bytes, "bytes_max": bytes_max}
         self.log = open_log(self.folder, **self.bounds)
         self.number = 0
@@ -101,7 +105,7 @@ class SpoolMachine(RuleBasedStateMachine):
             self.unsure.clear()
 
     def peek(self) -> list[SpoolRecord]:
-        copy = Path(tempfile.mkdtemp()) / "copy"
+        copy = Path(tempfile.mkdtemp(dir=MEMORY)) / "copy"
         shutil.copytree(self.folder, copy, ignore=shutil.ignore_patterns("lock"))
         log = open_log(copy, **self.bounds)
         records: list[SpoolRecord] = []
@@ -147,7 +151,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
 
 TestSpool = SpoolMachine.TestCase
-TestSpool.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestSpool.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
 
 
 @pytest.mark.parametrize("segment_bytes", [1, 150, 10_000])
@@ -184,7 +188,7 @@ def test_after_a_crash_at_any_byte_everything_before_it_is_there(tmp_path: Path,
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_whatever_happens_to_the_bytes_of_one_record_the_others_are_drained(data: st.DataObject) -> None:
-    folder = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp(dir=MEMORY))
     try:
         log = open_log(folder)
         sizes = data.draw(st.lists(st.integers(8, 60), min_size=2, max_size=6))

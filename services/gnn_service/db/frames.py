@@ -31,6 +31,7 @@ _REAL_ITEM: Final = np.dtype([("length", ">i4"), ("value", ">f4")])
 _TIME_ITEM: Final = np.dtype([("length", ">i4"), ("value", ">i8")])
 _PACKED: Final = struct.Struct("<BiiiII")  # version, machine, layout, rate group, frames, sensors
 _PACKED_VERSION: Final = 1
+_TIME: Final = struct.Struct("<q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,23 @@ class FrameBlock:
         times = np.frombuffer(data, "<i8", frames, _PACKED.size).astype(np.int64)
         values = np.frombuffer(data, "<f4", frames * sensors, _PACKED.size + 8 * frames).astype(np.float32)
         return cls(machine_id, rate_group, layout_id, times, values.reshape(frames, sensors))
+
+    @staticmethod
+    def span_of_packed(data: bytes) -> tuple[int, int, int, int] | None:
+        """Machine, rate group, first and last time of a packed block; None for one without frames.
+
+        InvalidInputError where these are not the bytes of one.
+        """
+        if len(data) < _PACKED.size or data[0] != _PACKED_VERSION:
+            raise InvalidInputError("these are no packed frames of this version", where="frames")
+        _, machine_id, _, rate_group, frames, sensors = _PACKED.unpack_from(data)
+        if len(data) != _PACKED.size + 8 * frames + 4 * frames * sensors:
+            raise InvalidInputError("packed frames are cut short or too long", where="frames")
+        if not frames:
+            return None
+        (first,) = _TIME.unpack_from(data, _PACKED.size)
+        (last,) = _TIME.unpack_from(data, _PACKED.size + 8 * (frames - 1))
+        return machine_id, rate_group, first, last
 
 
 async def set_codecs(con: Any) -> None:

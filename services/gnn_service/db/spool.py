@@ -6,10 +6,10 @@ shares one fsync. Files are only touched by one own thread.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, ParamSpec, Self, TypeVar
+from typing import Any, Final, ParamSpec, Protocol, Self, TypeVar
 
 from gnn_service.core.clock import Clock, SystemClock
 from gnn_service.core.config_spool import SpoolSettings
@@ -21,7 +21,7 @@ from gnn_service.db.spool_log import Entry, SpoolLog
 from gnn_service.db.spool_stats import SpoolStats
 from gnn_service.observability import logs
 
-__all__ = ["Entry", "Spool", "SpoolRecord", "SpoolStats"]
+__all__ = ["Entry", "Spool", "SpoolRecord", "SpoolStats", "Surveyor"]
 
 STOP_S: Final = 5.0
 """Seconds for what waits to be written when the spool stops."""
@@ -29,6 +29,22 @@ READ_BYTES: Final = 4 * 2**20
 P = ParamSpec("P")
 T = TypeVar("T")
 _log = logs.logger("gnn_service.db.spool")
+
+
+class Surveyor(Protocol[T]):
+    """Wants to know what a spool holds from before its start."""
+
+    def digest(self, records: Iterable[SpoolRecord]) -> T:
+        """What matters of the records of one segment; called on another thread."""
+        ...
+
+    def take(self, digest: T) -> None:
+        """Take it in, on the event loop."""
+        ...
+
+    def finish(self) -> None:
+        """That was all."""
+        ...
 
 
 class Spool:
@@ -39,7 +55,7 @@ class Spool:
         settings: bounds and times.
         clock: monotonic seconds and pauses.
         wall: seconds since 1970 UTC, for the age of records.
-        visit: shown every record that the start finds, in order, on another thread.
+        surveyor: shown every record that the start finds, afterwards.
     """
 
     def __init__(
@@ -49,13 +65,14 @@ class Spool:
         *,
         clock: Clock | None = None,
         wall: Callable[[], float] = time.time,
-        visit: Callable[[SpoolRecord], None] | None = None,
+        surveyor: "Surveyor[Any] | None" = None,
     ) -> None:
         self._folder = folder
         self._settings = settings
         self._clock = clock or SystemClock()
         self._wall = wall
-        self._visit = visit
+        self._surveyor = surveyor
+        self._survey: asyncio.Task[None] | None = None
         self._thread: OwnThread | None = None
         self._files: SpoolLog | None = None  # made, used and closed on the thread
         self._gather: Gather[Sequence[Entry], int] = Gather(
@@ -85,19 +102,23 @@ class Spool:
         """
         self._thread = OwnThread("gnn-spool")
         try:
-            await self._thread.submit(self._open)
+            found = await self._thread.submit(self._open)
         except BaseException:
             self._thread.submit(self._close)
             self._thread.leave()
             self._thread = None
             raise
         self._gather.start()
+        if self._surveyor is not None:
+            self._survey = asyncio.create_task(self._look_through(self._surveyor, found), name="spool-survey")
 
     async def stop(self) -> None:
         """Write what waits, within a few seconds, and let go of the folder; a second time is no error."""
         thread = self._thread
         if thread is None:
             return
+        if self._survey is not None:
+            self._survey.cancel()
         try:
             if not await self._gather.stop(STOP_S):
                 _log.error("the spool's disk does not answer", folder=str(self._folder))
@@ -181,11 +202,24 @@ class Spool:
         """
         await self._in_time(self._on_thread(SpoolLog.reject, record, reason))
 
+    async def _look_through(self, surveyor: "Surveyor[Any]", segments: Sequence[Path]) -> None:
+        """Show the surveyor what was there at the start, a segment at a time, beside everything else."""
+        for path in segments:
+            try:
+                digest = await self._on_thread(SpoolLog.survey, path, surveyor.digest)
+            except OSError as error:
+                _log.error("a segment of the spool cannot be read", segment=path.name, error=str(error))
+                return
+            if digest is not None:
+                surveyor.take(digest)
+        surveyor.finish()
+
     # ---- the thread ----
 
-    def _open(self) -> None:
-        self._files = SpoolLog(self._folder, self._settings, self._wall, self._visit)
+    def _open(self) -> tuple[Path, ...]:
+        self._files = SpoolLog(self._folder, self._settings, self._wall)
         self._seen, self._seen_at = self._files.stats(), self._clock.monotonic()
+        return self._files.segments()
 
     def _close(self) -> None:
         if self._files is not None:

@@ -9,10 +9,10 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from gnn_service.core.config_spool import SpoolSettings
 from gnn_service.core.errors import GnnServiceError, SpoolFailedError, SpoolFullError
@@ -37,6 +37,7 @@ from gnn_service.observability import logs
 FULL_RETRY_S: Final = 30.0
 """What callers are told to wait before they try a full spool again, in seconds."""
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+T = TypeVar("T")
 Entry = tuple[str, bytes]
 """Kind and payload of a record to be."""
 _log = logs.logger("gnn_service.db.spool")
@@ -58,19 +59,12 @@ class SpoolLog:
         folder: one process at a time.
         settings: its bounds.
         wall: seconds since 1970 UTC.
-        visit: shown every record that is there to drain, in order.
 
     Raises:
         ConfigurationError: the folder cannot be used, another process has it, or a newer version wrote it.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        settings: SpoolSettings,
-        wall: Callable[[], float] = time.time,
-        visit: Callable[[SpoolRecord], None] | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, settings: SpoolSettings, wall: Callable[[], float] = time.time) -> None:
         self._folder = folder
         self._settings = settings
         self._wall = wall
@@ -78,7 +72,7 @@ class SpoolLog:
         try:
             self._aside = Aside(folder, settings.bytes_max)
             self._position = Position(folder)
-            found = spool_recovery.recover(folder, self._aside, self._position.value, visit)
+            found = spool_recovery.recover(folder, self._aside, self._position.value)
         except OSError as error:
             self._lock.release()
             raise spool_recovery.unusable(folder, error) from error
@@ -88,7 +82,6 @@ class SpoolLog:
         self._next = found.following
         self._segments = deque(found.segments)  # the oldest first; the last one is written to while `_fd` is open
         self._cursor = found.cursor  # in the oldest segment: what lies before it is drained
-        self._records = found.records
         self._oldest_us = found.oldest_us
         self._cut_bytes = found.cut_bytes
         self._ahead: deque[_Place] = deque()  # read and not yet drained
@@ -104,7 +97,7 @@ class SpoolLog:
     def stats(self) -> SpoolStats:
         """What it holds and has seen."""
         return SpoolStats(
-            records=self._records,
+            records=sum(segment.records for segment in self._segments),
             bytes=self._bytes(),
             oldest_s=self._oldest_s(),
             accepted_total=self._accepted,
@@ -181,7 +174,7 @@ class SpoolLog:
         segment.end += size
         segment.size = segment.end
         segment.last = records[-1].sequence
-        self._records += len(records)
+        segment.records += len(records)
         if self._oldest_us is None:
             self._oldest_us = records[0].time_us
         return None
@@ -248,6 +241,23 @@ class SpoolLog:
 
     # ---- reading and forgetting ----
 
+    def segments(self) -> tuple[Path, ...]:
+        """The files that hold what is to drain, the oldest first."""
+        return tuple(segment.path for segment in self._segments)
+
+    def survey(self, path: Path, digest: Callable[[Iterable[SpoolRecord]], T]) -> T | None:
+        """What ``digest`` makes of the records of a segment that are not drained; None where it is gone.
+
+        Raises:
+            OSError: the segment cannot be read.
+        """
+        segment = next((segment for segment in self._segments if segment.path == path), None)
+        if segment is None:
+            return None
+        stretches = scan(spool_files.read(path, 0, segment.end), segment.name.salt, HEADER_BYTES)
+        records = (stretch.record for stretch in stretches if stretch.record is not None)
+        return digest(record for record in records if record.sequence >= self.position)
+
     def read(self, bytes_max: int) -> tuple[SpoolRecord, ...]:
         """The oldest records that are not drained, in order: one at least where there is any, else none.
 
@@ -312,12 +322,13 @@ class SpoolLog:
             while self._segments[0] is not place.segment:
                 self._remove_oldest()
             self._cursor = place.end
-            self._records -= 1
+            place.segment.records = max(0, place.segment.records - 1)
             self._drained += 1
-        if self._records == 0:
-            self._forget_all()
-        elif self._cursor >= self._segments[0].end and len(self._segments) > 1:
-            self._remove_oldest()
+        if self._cursor >= self._segments[0].end:
+            if len(self._segments) > 1:
+                self._remove_oldest()
+            else:
+                self._forget_all()
         self._oldest_us = self._time_of_oldest()
 
     def reject(self, record: SpoolRecord, reason: str) -> None:
@@ -331,7 +342,7 @@ class SpoolLog:
 
     def _forget_all(self) -> None:
         """Remove every segment: nothing in them is left to drain."""
-        self._records, self._oldest_us = 0, None
+        self._oldest_us = None
         self._stop_writing()
         while self._segments:
             self._remove_oldest()
@@ -348,7 +359,7 @@ class SpoolLog:
             _log.warning("a drained segment was not removed", segment=segment.path.name, error=str(error))
 
     def _time_of_oldest(self) -> int | None:
-        if self._records == 0:
+        if not self._segments:
             return None
         if self._ahead:
             return self._ahead[0].record.time_us

@@ -2,7 +2,6 @@
 
 import errno
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -12,7 +11,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from gnn_service.core.errors import ConfigurationError
 from gnn_service.db import spool_files
 from gnn_service.db.spool_aside import Aside
-from gnn_service.db.spool_format import HEADER_BYTES, SegmentName, SpoolRecord, header_is_whole, scan
+from gnn_service.db.spool_format import HEADER_BYTES, RECORD_BYTES, SegmentName, header_is_whole, scan, time_of
 from gnn_service.observability import logs
 
 _LOCK: Final = "lock"
@@ -28,6 +27,7 @@ class Segment:
         end: bytes from the start that are durable and whole; what lies behind is not read.
         size: bytes on disk.
         last: sequence number of the last record in it.
+        records: to drain; where it was not looked through yet, at most as many.
         damaged: whether a stretch of it is; then it is set aside in the end, not removed.
     """
 
@@ -36,6 +36,7 @@ class Segment:
     end: int
     size: int
     last: int
+    records: int = 0
     damaged: bool = False
 
 
@@ -48,7 +49,6 @@ class Recovered:
         following: the sequence number that comes next.
         segments: with something to drain, the oldest first.
         cursor: where in the oldest of them that begins.
-        records: how many there are to drain.
         oldest_us: when the oldest of them was written, microseconds since 1970 UTC.
         cut_bytes: of writes that a crash had cut short.
     """
@@ -57,7 +57,6 @@ class Recovered:
     following: int = 0
     segments: list[Segment] = field(default_factory=list)
     cursor: int = HEADER_BYTES
-    records: int = 0
     oldest_us: int | None = None
     cut_bytes: int = 0
 
@@ -101,10 +100,11 @@ def _try_writing(folder: Path) -> None:
             raise
 
 
-def recover(folder: Path, aside: Aside, position: int, visit: Callable[[SpoolRecord], None] | None = None) -> Recovered:
-    """Look through every segment: check every record, cut what a crash left unfinished, remove what is drained.
+def recover(folder: Path, aside: Aside, position: int) -> Recovered:
+    """Look through the segments at both ends: cut what a crash left unfinished, find where draining goes on.
 
-    What lies before sequence number ``position`` is drained; ``visit`` is shown each record that is not.
+    What lies before sequence number ``position`` is drained. The segments in the middle are looked through when they
+    are drained: a start takes no longer for a spool that is full.
 
     Raises:
         ConfigurationError: a newer version wrote it.
@@ -113,30 +113,43 @@ def recover(folder: Path, aside: Aside, position: int, visit: Callable[[SpoolRec
     found = Recovered(position=position, following=position)
     names = {path: name for path in folder.iterdir() if (name := SegmentName.parse(path.name)) is not None}
     ordered = sorted(names.items(), key=lambda item: (item[1].first, item[1].salt))
-    for index, (path, name) in enumerate(ordered):
+    begins = max((n for n, (_, name) in enumerate(ordered) if name.first <= position), default=0)
+    for number, (path, name) in enumerate(ordered):
+        last = number == len(ordered) - 1
         try:
-            records = _look_through(path, name, found, aside, last=index == len(ordered) - 1)
+            if begins < number and not last:
+                _take(path, name, found, following=ordered[number + 1][1].first)
+            else:
+                _look_through(path, name, found, aside, last=last)
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
             aside.damage(path, f"cannot be read: {error.strerror}")
             aside.keep_segment(path)
-            continue
-        for record in records if visit else ():
-            visit(record)
-    if found.records or found.cut_bytes:
-        _log.info("the spool holds records from before", records=found.records, cut_bytes=found.cut_bytes)
+    if found.segments or found.cut_bytes:
+        records = sum(segment.records for segment in found.segments)
+        _log.info("the spool holds records from before", records=records, cut_bytes=found.cut_bytes)
     return found
 
 
-def _look_through(path: Path, name: SegmentName, found: Recovered, aside: Aside, *, last: bool) -> list[SpoolRecord]:
-    """Take a segment in, or remove it where there is nothing to drain; the records to drain."""
+def _take(path: Path, name: SegmentName, found: Recovered, *, following: int) -> None:
+    """Take a segment as it is; the next one begins with sequence number ``following``."""
+    size = path.stat().st_size
+    head = spool_files.read(path, 0, HEADER_BYTES + RECORD_BYTES)
+    header_is_whole(head, name.salt, where=str(path))
+    found.segments.append(Segment(path, name, size, size, last=following - 1, records=following - name.first))
+    found.following = max(found.following, following)
+    if found.oldest_us is None:
+        found.oldest_us = time_of(head[HEADER_BYTES:], name.salt)
+
+
+def _look_through(path: Path, name: SegmentName, found: Recovered, aside: Aside, *, last: bool) -> None:
+    """Check every record of a segment, and take it in, or remove it where there is nothing to drain."""
     data = path.read_bytes()
     segment = Segment(path, name, end=len(data), size=len(data), last=name.first - 1)
     if len(data) >= HEADER_BYTES and not header_is_whole(data, name.salt, where=str(path)):
         segment.damaged = True
         aside.damage(path, "the header is damaged")
-    records: list[SpoolRecord] = []
     cursor = HEADER_BYTES
     for stretch in scan(data, name.salt, HEADER_BYTES):
         if stretch.record is None:
@@ -150,14 +163,14 @@ def _look_through(path: Path, name: SegmentName, found: Recovered, aside: Aside,
         if stretch.record.sequence < found.position:
             cursor = stretch.end
             continue
-        records.append(stretch.record)
+        segment.records += 1
         if found.oldest_us is None:
             found.oldest_us = stretch.record.time_us
     found.following = max(found.following, name.first, segment.last + 1)
-    if not records:
+    if not segment.records:
         found.cut_bytes += len(data) - segment.end if len(data) >= HEADER_BYTES else len(data)
         _remove(segment, aside)
-        return records
+        return
     if segment.end < len(data):
         found.cut_bytes += len(data) - segment.end
         spool_files.cut(path, segment.end)
@@ -165,8 +178,6 @@ def _look_through(path: Path, name: SegmentName, found: Recovered, aside: Aside,
     if not found.segments:
         found.cursor = cursor
     found.segments.append(segment)
-    found.records += len(records)
-    return records
 
 
 def _remove(segment: Segment, aside: Aside) -> None:

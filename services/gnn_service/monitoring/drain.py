@@ -123,6 +123,7 @@ class Drain:
         """Listener for `DatabaseManager`: try at once when it is back."""
         if state is DatabaseState.HEALTHY:
             self._tries = 0
+            self._away = self._away and not self._spool.empty
             self._wake.set()
 
     async def settled(self, timeout_s: float) -> bool:

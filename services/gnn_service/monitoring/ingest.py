@@ -57,12 +57,18 @@ class IngestStats:
     commits_total: int
 
 
+def _unpacked(records: Sequence[SpoolRecord]) -> tuple[list[Piece], list[list[int]]]:
+    """The pieces of records, and the rounds to write them in; takes a while where they are many."""
+    pieces = coalesced(map(unpack, records))
+    return pieces, in_rounds(pieces)
+
+
 def handlers(writer: Writer) -> dict[str, Handler]:
     """How `Drain` writes what this spools."""
 
     async def handle(records: Sequence[SpoolRecord]) -> None:
-        pieces = coalesced(map(unpack, records))
-        for places in in_rounds(pieces):
+        pieces, rounds = await asyncio.to_thread(_unpacked, records)
+        for places in rounds:
             counts = await writer.store([pieces[place] for place in places])
             if gone := sum(count.refused for count in counts):
                 _log.warning("spooled readings of machines that are gone were left out", readings=gone)

@@ -11,7 +11,7 @@ from gnn_service.core.errors import InvalidInputError
 from gnn_service.db.frames import FrameBlock
 from gnn_service.db.layouts import merge
 from gnn_service.db.spool import SpoolRecord
-from gnn_service.monitoring.pieces import Piece, Span, span_of, unpack
+from gnn_service.monitoring.pieces import Piece, Span, span_of, span_of_record
 
 
 @dataclass(slots=True)
@@ -28,22 +28,52 @@ class SpooledTicks:
 
     Pieces beside it may go to the database at once, those inside have to wait behind it. It may say that a tick waits
     that does not; that costs a detour, never the order.
+
+    Args:
+        complete: whether all that waits is known; else any tick may wait, until the spool has been looked through.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, complete: bool = True) -> None:
         self._stretches: dict[tuple[int, int], _Stretch] = {}
+        self._complete = complete
+        self._position = 0
 
     def __len__(self) -> int:
         return len(self._stretches)
 
-    def visit(self, record: SpoolRecord) -> None:
-        """Take in a record that the spool holds from before."""
-        try:
-            piece = unpack(record)
-        except InvalidInputError:  # the drain sets it aside
-            return
-        self.add([piece])
-        self.written([piece], record.sequence)
+    @property
+    def complete(self) -> bool:
+        """Whether all that waits is known."""
+        return self._complete
+
+    def digest(self, records: Iterable[SpoolRecord]) -> dict[tuple[int, int], tuple[int, int, int]]:
+        """Low, high and last sequence number of each key in records that the spool holds from before."""
+        found: dict[tuple[int, int], tuple[int, int, int]] = {}
+        for record in records:
+            try:
+                span = span_of_record(record)
+            except InvalidInputError:  # the drain sets it aside
+                continue
+            if span is not None:
+                low, high, _ = found.get(span[:2], (span.low_us, span.high_us, 0))
+                found[span[:2]] = (min(low, span.low_us), max(high, span.high_us), record.sequence)
+        return found
+
+    def take(self, digest: dict[tuple[int, int], tuple[int, int, int]]) -> None:
+        """Take in what `digest` found."""
+        for key, (low, high, last) in digest.items():
+            known = self._stretches.get(key)
+            if last < self._position:
+                continue
+            if known is None:
+                self._stretches[key] = _Stretch(low, high, last)
+            else:  # what came since has a higher number, or none yet
+                known.low_us, known.high_us = min(known.low_us, low), max(known.high_us, high)
+                known.last = None if known.last is None else max(known.last, last)
+
+    def finish(self) -> None:
+        """All that waits is known."""
+        self._complete = True
 
     def add(self, pieces: Iterable[Piece]) -> None:
         """They go to the spool from now on; their sequence number is not known yet."""
@@ -64,6 +94,8 @@ class SpooledTicks:
     def overlap(self, pieces: Iterable[Piece]) -> bool:
         """Whether a tick of theirs may wait."""
         for span in _spans(pieces):
+            if not self._complete:
+                return True
             known = self._stretches.get(span[:2])
             if known is not None and span.low_us <= known.high_us and span.high_us >= known.low_us:
                 return True
@@ -71,6 +103,7 @@ class SpooledTicks:
 
     def drained(self, position: int) -> None:
         """Every record before this sequence number is in the database."""
+        self._position = position
         gone = [key for key, known in self._stretches.items() if known.last is not None and known.last < position]
         for key in gone:
             del self._stretches[key]
@@ -78,6 +111,7 @@ class SpooledTicks:
     def clear(self) -> None:
         """Nothing waits any more."""
         self._stretches.clear()
+        self._complete = True
 
 
 def in_rounds(pieces: Sequence[Piece]) -> list[list[int]]:

@@ -114,6 +114,17 @@ def span_of(piece: Piece) -> Span | None:
     return Span(piece.machine_id, lane, int(times[0]), int(times[-1]))
 
 
+def span_of_record(record: SpoolRecord) -> Span | None:
+    """Where the piece of a record lies; of frames without unpacking them.
+
+    Raises:
+        InvalidInputError: the record holds no piece.
+    """
+    if record.kind == FRAMES:
+        return Span(*found) if (found := FrameBlock.span_of_packed(record.payload)) is not None else None
+    return span_of(unpack(record))
+
+
 def size_of(piece: Piece) -> int:
     """Roughly how many values it takes as much room as."""
     if isinstance(piece, FrameBlock):

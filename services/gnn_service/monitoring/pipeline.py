@@ -68,11 +68,11 @@ class Pipeline:
         Raises:
             ConfigurationError: the folder cannot be used, or another process has it.
         """
-        ticks = SpooledTicks()
+        ticks = SpooledTicks(complete=False)
         newest = NewestReadings(
             span_s=ingest.memory_s, ticks_max=ingest.memory_ticks_max, machines_max=ingest.memory_machines_max
         )
-        async with Spool(spool.folder or folder, spool, clock=clock, visit=ticks.visit) as kept:
+        async with Spool(spool.folder or folder, spool, clock=clock, surveyor=ticks) as kept:
             drain = Drain(kept, handlers(writer), on_progress=ticks.drained, on_empty=ticks.clear, clock=clock)
             database.add_listener(drain.database_changed)
             door = Ingest(writer, kept, drain, ticks=ticks, newest=newest, settings=ingest, clock=clock)

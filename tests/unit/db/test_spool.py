@@ -13,7 +13,7 @@ from gnn_service.core.errors import (
     SpoolFailedError,
     SpoolFullError,
 )
-from gnn_service.db import spool_files
+from gnn_service.db import spool_files, spool_recovery
 from gnn_service.db.spool import Spool
 from tests.support.inference import until
 from tests.support.spool import entry, number_of, spool_settings
@@ -67,7 +67,7 @@ async def test_records_are_kept_across_a_restart_and_drained_in_order(folder):
         assert again.stats().records == 3
         assert await drained(again) == [1, 2, 3]
         assert again.empty
-    assert spool_threads() == []
+    await until(lambda: not spool_threads())
 
 
 async def test_what_arrives_together_shares_one_fsync(folder, monkeypatch):
@@ -256,3 +256,78 @@ async def test_the_age_of_the_oldest_grows_between_writes(folder):
         assert subject.stats().oldest_s >= before + 0.04
         await drained(subject)
         assert subject.stats().oldest_s == 0
+
+
+class Surveyor:
+    """Keeps the numbers of what it is shown."""
+
+    def __init__(self):
+        self.numbers, self.segments, self.finished = [], 0, asyncio.Event()
+
+    def digest(self, records):
+        assert threading.current_thread().name == "gnn-spool"
+        return [number_of(record.payload) for record in records]
+
+    def take(self, digest):
+        self.numbers += digest
+        self.segments += 1
+
+    def finish(self):
+        self.finished.set()
+
+
+async def test_what_is_there_at_the_start_is_shown_beside_everything_else(folder):
+    async with spool(folder, segment_bytes=200) as subject:
+        for number in range(12):
+            await subject.append([entry(number)])
+        first = await subject.read(1)
+        await subject.advance(first[-1].sequence + 1)
+    surveyor = Surveyor()
+    async with Spool(folder, spool_settings(segment_bytes=200), surveyor=surveyor) as again:
+        assert again.stats().records == 11
+        await again.append([entry(12)])  # not from before
+        await surveyor.finished.wait()
+        assert surveyor.numbers == list(range(1, 12))
+        assert surveyor.segments > 3
+        assert await drained(again) == list(range(1, 13))
+
+
+async def test_an_empty_spool_has_nothing_to_show(folder):
+    surveyor = Surveyor()
+    async with Spool(folder, spool_settings(), surveyor=surveyor):
+        await surveyor.finished.wait()
+        assert surveyor.numbers == []
+    async with Spool(folder, spool_settings(), surveyor=Surveyor()):
+        pass  # stopped before it was shown
+
+
+async def test_a_segment_that_cannot_be_read_leaves_the_showing_unfinished(folder, monkeypatch):
+    async with spool(folder) as subject:
+        await subject.append([entry(1)])
+    surveyor = Surveyor()
+
+    def broken(self, path, digest):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("gnn_service.db.spool.SpoolLog.survey", broken)
+    async with Spool(folder, spool_settings(), surveyor=surveyor) as again:
+        assert await drained(again) == [1]
+        assert not surveyor.finished.is_set()
+
+
+async def test_a_start_on_many_segments_looks_through_two_of_them(folder, monkeypatch):
+    async with spool(folder, segment_bytes=1) as subject:
+        for number in range(20):
+            await subject.append([entry(number)])
+    looked = []
+    original = spool_recovery._look_through
+
+    def looking(path, *rest, **named):
+        looked.append(path)
+        original(path, *rest, **named)
+
+    monkeypatch.setattr(spool_recovery, "_look_through", looking)
+    async with spool(folder, segment_bytes=1) as again:
+        assert len(looked) == 2
+        assert again.stats().records == 20
+        assert await drained(again) == list(range(20))

@@ -5,7 +5,7 @@ import pytest
 
 from gnn_service.db.spool import SpoolRecord
 from gnn_service.monitoring.order import SpooledTicks, coalesced, in_rounds, joined
-from gnn_service.monitoring.pieces import FRAMES
+from gnn_service.monitoring.pieces import FRAMES, pack
 from tests.support.flaky_store import block
 
 
@@ -42,14 +42,60 @@ def test_while_a_sequence_number_is_not_known_the_stretch_stays():
     assert len(ticks) == 0
 
 
+def records(*pieces, first=5):
+    return [SpoolRecord(first + n, *pack(piece), 0) for n, piece in enumerate(pieces)]
+
+
+def test_until_all_that_waits_is_known_anything_may_wait():
+    ticks = SpooledTicks(complete=False)
+    assert ticks.overlap([block([1], 1.0)])
+    assert not ticks.overlap([])
+    ticks.take(ticks.digest(records(block([10], 1.0))))
+    assert ticks.overlap([block([1], 1.0)])
+    ticks.finish()
+    assert not ticks.overlap([block([1], 1.0)])
+    assert ticks.overlap([block([10], 1.0)])
+
+
+def test_an_empty_spool_is_known_without_looking_through_it():
+    ticks = SpooledTicks(complete=False)
+    ticks.clear()
+    assert ticks.complete
+
+
 def test_what_the_spool_holds_from_before_is_taken_in():
     ticks = SpooledTicks()
-    ticks.visit(SpoolRecord(5, FRAMES, block([10, 20], 1.0).pack(), 0))
-    ticks.visit(SpoolRecord(6, "diagnosis/1", b"{}", 0))
-    ticks.visit(SpoolRecord(7, FRAMES, b"damaged", 0))
+    damaged = SpoolRecord(9, FRAMES, b"damaged", 0)
+    ticks.take(ticks.digest([*records(block([20], 1.0), block([10], 1.0), block([], 1.0)), damaged]))
     assert ticks.overlap([block([15], 2.0)])
     ticks.drained(6)
+    assert ticks.overlap([block([15], 2.0)])
+    ticks.drained(7)
     assert len(ticks) == 0
+
+
+def test_what_was_drained_while_it_was_looked_through_is_not_taken_in():
+    ticks = SpooledTicks(complete=False)
+    digest = ticks.digest(records(block([10], 1.0), block([1], 1.0, machine=2)))
+    ticks.drained(6)
+    ticks.take(digest)
+    ticks.finish()
+    assert not ticks.overlap([block([10], 2.0)])
+    assert ticks.overlap([block([1], 2.0, machine=2)])
+
+
+def test_what_came_since_keeps_its_number_when_older_records_are_taken_in():
+    ticks = SpooledTicks(complete=False)
+    digest = ticks.digest(records(block([10], 1.0), block([10], 1.0, machine=2)))
+    ticks.add([block([30], 2.0), block([30], 2.0, machine=2)])
+    ticks.written([block([30], 2.0)], 8)
+    ticks.take(digest)
+    ticks.finish()
+    ticks.drained(8)
+    assert ticks.overlap([block([20], 3.0)])
+    ticks.drained(9)
+    assert not ticks.overlap([block([20], 3.0)])
+    assert ticks.overlap([block([20], 3.0, machine=2)])  # its number is not known yet
 
 
 def test_blocks_with_a_common_tick_are_never_in_one_round_and_keep_their_order():

@@ -10,7 +10,7 @@ from gnn_service.db.diagnoses import Given, Origin
 from gnn_service.db.events import Events, Operation
 from gnn_service.db.spool import SpoolRecord
 from gnn_service.domain.diagnosis import DataQuality, Diagnosis, State
-from gnn_service.monitoring.pieces import KINDS, Doing, Writer, pack, size_of, span_of, unpack
+from gnn_service.monitoring.pieces import KINDS, Doing, Writer, pack, size_of, span_of, span_of_record, unpack
 from tests.support.flaky_store import START_US, FlakyStore, block
 
 
@@ -50,21 +50,28 @@ def test_what_is_packed_is_unpacked(piece):
     assert type(found) is type(piece)
     assert found.machine_id == piece.machine_id
     assert same(piece, found)
-    assert span_of(found) == span_of(piece)
+    assert span_of(found) == span_of(piece) == span_of_record(SpoolRecord(1, kind, payload, 0))
     assert size_of(found) > 0
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "other/1"])
 @pytest.mark.parametrize("payload", [b"", b"{}", b"junk", b"\0" * 15, b"\0" * 23, b'{"machine_id": 1}', b"[1]"])
 def test_what_is_no_piece_is_an_error_with_a_name(kind, payload):
-    with pytest.raises(InvalidInputError):
-        unpack(SpoolRecord(1, kind, payload, 0))
+    for read in (unpack, span_of_record):
+        with pytest.raises(InvalidInputError):
+            read(SpoolRecord(1, kind, payload, 0))
 
 
 def test_every_kind_of_piece_of_a_machine_has_a_lane_of_its_own():
     spans = {span_of(piece)[:2] for piece in [*PIECES, block([1], 1.0, machine=4), block([1], 1.0, machine=4, group=0)]}
     spans.add(span_of(Events(4, 0, np.array([START_US]), np.array([1.0])))[:2])
     assert len([key for key in spans if key[0] == 4]) == 6
+
+
+def test_a_block_without_frames_lies_nowhere():
+    empty = block([], 1.0)
+    assert span_of(empty) is None
+    assert span_of_record(SpoolRecord(1, *pack(empty), 0)) is None
 
 
 async def test_pieces_go_to_the_repositories_that_they_belong_to():
