@@ -207,7 +207,7 @@ async def _before_timescale(con: RawConnection) -> None:
     if found is None or not (found["available"] and found["preloaded"]):
         message = "the backup is of a server with TimescaleDB, and this one has none:"
         raise DatabaseRefusedError(f"{message} take the readings over with gnn-service db export and import")
-    await con.execute("create extension if not exists timescaledb")
+    await con.execute("create extension if not exists timescaledb with schema public")
     await con.execute("select timescaledb_pre_restore()")
 
 

@@ -84,7 +84,7 @@ async def _extension(con: RawConnection) -> bool:
         )
         return False
     try:
-        await con.execute("create extension if not exists timescaledb")
+        await con.execute("create extension if not exists timescaledb with schema public")
     except (asyncpg.InsufficientPrivilegeError, asyncpg.FeatureNotSupportedError) as error:
         _log.warning("timescaledb_not_created", error=str(error), advice="an administrator may create the extension")
         return False
