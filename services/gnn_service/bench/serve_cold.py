@@ -13,7 +13,7 @@ from gnn_service.bench.serve_http import Connection, address_of
 from gnn_service.bench.serve_target import Message
 from gnn_service.core.errors import UnavailableError
 
-LEAST_WARMUP: Final = {"GNN_INFERENCE__WARMUP_ITERATIONS": "1"}
+NO_WARMUP: Final = {"GNN_INFERENCE__WARMUP_ITERATIONS": "0"}
 STEADY_REQUESTS: Final = 300
 _SETTLING: Final = 50
 _TIMEOUT_S: Final = 30.0
@@ -38,7 +38,7 @@ class ColdStart:
     answers: tuple[FirstAnswer, ...]
 
     def medians(self, *, warmed_up: bool) -> FirstAnswer:
-        """The middle of the processes with the warm-up of the settings, or with the least that there is."""
+        """The middle of the processes with the warm-up of the settings, or with none."""
         chosen = [answer for answer in self.answers if answer.warmed_up == warmed_up]
         names = ("listening_s", "first_ms", "p50_ms", "ratio")
         middle = {name: float(np.median([getattr(answer, name) for answer in chosen])) for name in names}
@@ -62,7 +62,7 @@ def bench_cold_start(
             ready.append(service.ready_s)
         on_start()
         for warmed_up in (True, False):
-            variables = {} if warmed_up else LEAST_WARMUP
+            variables = {} if warmed_up else NO_WARMUP
             with started_service(arguments, variables, until_ready=False) as service:
                 answers.append(_first_answer(service, messages, warmed_up))
             on_start()

@@ -50,10 +50,10 @@ def load_grids(bench: ServeBench) -> tuple[Grid, Grid]:
 
 
 def cold_grid(cold: ColdStart) -> Grid:
-    """Two rows: with the warm-up of the settings, and with the least."""
+    """Two rows: with the warm-up of the settings, and with none."""
     columns = ("warm-up", "start to listening s", "first answer ms", "p50 of later ones ms", "first over p50")
     rows = []
-    for warmed_up, name in ((True, "as set"), (False, "one run")):
+    for warmed_up, name in ((True, "as set"), (False, "none")):
         middle = cold.medians(warmed_up=warmed_up)
         figures = (f"{middle.listening_s:.2f}", f"{middle.first_ms:.2f}", f"{middle.p50_ms:.2f}", f"{middle.ratio:.2f}")
         rows.append((name, *figures))

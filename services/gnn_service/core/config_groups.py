@@ -80,7 +80,7 @@ class InferenceSettings(SettingsGroup):
 
     batch_max: int = Field(16, ge=1, le=64, description="Windows in a batch, at most.")
     batch_wait_ms: float = Field(50.0, ge=0, le=1000, description="Milliseconds a batch is held open, at most.")
-    warmup_iterations: int = Field(10, ge=1, le=1000, description="Runs of each batch size before it is ready.")
+    warmup_iterations: int = Field(10, ge=0, le=1000, description="Warm-up runs of each batch size; 0 for no warm-up.")
     queue_max: int = Field(256, ge=1, le=65_536, description="Windows that may wait; more are refused at once.")
     request_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds from arrival to answer, at most.")
     instances: int = Field(

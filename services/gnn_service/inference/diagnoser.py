@@ -15,7 +15,7 @@ from gnn_service.domain.machine import Machine
 from gnn_service.domain.window import Window
 from gnn_service.inference.batcher import Priority, Request
 from gnn_service.inference.engine import Engine, Lease
-from gnn_service.inference.interpreter import Interpreter, Kind, Prepared, concluded, judged
+from gnn_service.inference.interpreter import REHEARSALS, Interpreter, Kind, Prepared, concluded, judged
 from gnn_service.inference.mirror import Mirror
 from gnn_service.inference.runtimes.base import Output
 from gnn_service.inference.runtimes.choices import Choice
@@ -102,12 +102,16 @@ class Diagnoser:
         bundle: the trained model that the engine begins with.
         engine: serves it.
         specify: how other bundles are served; without it none can be activated.
+        rehearsals: diagnoses of each of a bundle's machines before anybody asks.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, specify: Specify | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, engine: Engine, specify: Specify | None = None, *, rehearsals: int = REHEARSALS
+    ) -> None:
         self.engine = engine
+        self._rehearsals = rehearsals
         self._specify = specify
-        self._interpreters = {engine.spec: Interpreter(bundle)}
+        self._interpreters = {engine.spec: Interpreter(bundle, rehearsals)}
         self._shadow: tuple[ModelSpec, Bundle] | None = None
         self._change = asyncio.Lock()  # of the bundle that answers; the engine refuses a second at a time
         self._shadow_change = asyncio.Lock()
@@ -122,7 +126,8 @@ class Diagnoser:
         chosen = bundle if bundle is not None else await asyncio.to_thread(Bundle.open, settings.model.bundle)
         specify = specification(settings)
         async with Engine(specify(chosen), settings.inference) as engine:
-            diagnoser = cls(chosen, engine, specify)
+            rehearsals = REHEARSALS if settings.inference.warmup_iterations else 0
+            diagnoser = cls(chosen, engine, specify, rehearsals=rehearsals)
             await asyncio.to_thread(diagnoser._now.get_ready)
             yield diagnoser
 
@@ -226,7 +231,7 @@ class Diagnoser:
         reason.
         """
         async with self._change:
-            interpreter = Interpreter(bundle)
+            interpreter = Interpreter(bundle, self._rehearsals)
             await asyncio.to_thread(interpreter.get_ready)
             spec = self._spec_of(bundle)
             self._interpreters[spec] = interpreter
@@ -254,7 +259,7 @@ class Diagnoser:
                 await self.engine.set_shadow(None)
                 self._shadow = None
                 return
-            interpreter = Interpreter(bundle)
+            interpreter = Interpreter(bundle, self._rehearsals)
             await asyncio.to_thread(interpreter.get_ready)
             mirror, spec = Mirror(interpreter), self._spec_of(bundle)
             await self.engine.set_shadow(spec, translate=mirror.translate, disagree=mirror.disagree)

@@ -57,8 +57,9 @@ class Interpreter:
         bundle: the trained model.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, rehearsals: int = REHEARSALS) -> None:
         self.bundle = bundle
+        self._rehearsals = rehearsals
         self.machines: Mapping[str, Machine] = {m.id: m for m in shipped_machines()} | dict(bundle.machines)
         self._kinds: dict[str, Kind] = {}
         self._room = Lock()
@@ -86,7 +87,7 @@ class Interpreter:
         answer = self.bundle.canary[1]
         for machine in self.bundle.machines.values():
             if self.kind(machine).structure.nodes == answer["severity"].shape[0]:
-                for _ in range(REHEARSALS):
+                for _ in range(self._rehearsals):
                     concluded(self.prepare(machine, rehearsal(machine)), answer)
 
     def baseline_of(self, machine: Machine, windows: Sequence[Window]) -> Baseline:

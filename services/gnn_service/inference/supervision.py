@@ -222,7 +222,7 @@ class Supervisor:
         """Run the canary in batches of every size that is prepared for, then check its answer.
 
         Round after round, the largest first: every size runs once, and again until it has run ``warmup_iterations``
-        times or `WARM_UP_S` seconds have passed.
+        times or `WARM_UP_S` seconds have passed. The canary is checked without a warm-up too.
 
         Raises:
             EngineFailedError: a run raised, or the answer is wrong.

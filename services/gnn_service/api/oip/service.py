@@ -51,13 +51,14 @@ class TensorService:
     Args:
         models: what is served.
         engine: of the diagnoser; `ready` asks it too.
-        settings: the deadline of a request.
+        settings: the deadline of a request, and whether there is a warm-up.
     """
 
     def __init__(self, models: TensorModels, engine: Askable, settings: Settings) -> None:
         self.models = models
         self._engine = engine
         self.limit_s = settings.inference.request_timeout_s
+        self._warm = settings.inference.warmup_iterations > 0
         self._served: dict[str, Served] = {}
 
     # ---- what there is ----
@@ -111,9 +112,9 @@ class TensorService:
     def rehearse(self) -> None:
         """Read and write a request of each graph: the first of a kind costs several times what later ones do.
 
-        Nothing is computed; the engines have warmed up their models themselves.
+        Nothing is computed; the engines have warmed up their models themselves. Nothing is done without warm-up.
         """
-        for name in self.models.graphs:
+        for name in self.models.graphs if self._warm else ():
             view = self.find(name).view
             for body, length in requests_of_zeros(view):
                 answer(view, parse(body, length, view), answers_of_zeros(view))

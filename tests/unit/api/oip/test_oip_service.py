@@ -1,12 +1,15 @@
 """The service behind the protocol's routes: readiness of every engine, deadlines, and models that are exchanged."""
 
 import asyncio
+import time
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
 
+from gnn_service.api.oip import service as oip_service
+from gnn_service.api.oip.codec import parse
 from gnn_service.api.oip.service import LARGE_BYTES, TensorService
 from gnn_service.core.config import load_settings
 from gnn_service.core.errors import UnavailableError, UnknownModelError
@@ -89,3 +92,29 @@ async def test_an_exchanged_model_is_the_one_that_reads_and_answers():
     assert set(told["outputs"][0]["data"]) == {1.125}
     with pytest.raises(UnknownModelError, match="'1' is not served"):
         await pinned
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+def test_requests_are_rehearsed_where_there_is_a_warm_up(iterations: int, monkeypatch: pytest.MonkeyPatch):
+    read: list[int | None] = []
+
+    def noting(body: bytes, length: int | None, view: Any) -> Any:
+        read.append(length)
+        return parse(body, length, view)
+
+    monkeypatch.setattr(oip_service, "parse", noting)
+    settings = load_settings(inference={"warmup_iterations": iterations})
+    TensorService(TensorModels({"m": model("1")}), EngineDouble(), settings).rehearse()
+    assert bool(read) == bool(iterations)
+
+
+async def test_the_time_that_a_large_body_takes_to_be_read_is_part_of_its_request(monkeypatch: pytest.MonkeyPatch):
+    def slow(*given: Any) -> Any:
+        time.sleep(0.5)
+        return parse(*given)
+
+    monkeypatch.setattr(oip_service, "parse", slow)
+    graphs = {"m": model("1")}
+    await service(graphs)[0].infer("m", None, request(LARGE_BYTES // 4, timeout=2_000_000), {})
+    [left_s] = graphs["m"].engine.timeouts  # type: ignore[attr-defined]
+    assert left_s <= 1.5
