@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from gnn_service import __version__
 from gnn_service.api import openapi, problems
+from gnn_service.api.beside import begun
 from gnn_service.api.deps import DiagnoserFactory, Diagnosing, State
 from gnn_service.api.door import Door
 from gnn_service.api.hot import HotLane, HotRoute
@@ -104,7 +105,7 @@ def hot_lane(settings: Settings, state: State) -> HotLane | None:
 
 
 def _lifespan(
-    settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFactory, storing: StorageFactory
+    settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFactory, open_storing: StorageFactory
 ) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
@@ -119,8 +120,9 @@ def _lifespan(
                     timeout_s=observed.otlp_timeout_s,
                 )
                 opened.push_async_callback(tracing.stop, observed.otlp_timeout_s)
-            storage = await opened.enter_async_context(storing(settings))
+            storing = await opened.enter_async_context(begun(open_storing(settings)))  # while the model is loaded
             diagnoser = await opened.enter_async_context(open_diagnoser(settings))
+            storage = await storing()
             known = await _known_machines(opened, diagnoser, storage)
             # the table of units takes a second to build; nobody should wait for it, nor the event loop
             await asyncio.to_thread(convert, 1.0, "kPa", "bar")

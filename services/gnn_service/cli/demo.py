@@ -4,9 +4,11 @@ The cycles are real ones of a test rig, or of a simulated machine in which a fau
 """
 
 import asyncio
+import shutil
+import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -109,6 +111,21 @@ def _how_far(machine: Machine, fault: str, bundle: Bundle) -> str:
     )
 
 
+@contextmanager
+def _data_folder() -> Iterator[dict[str, Any]]:
+    """Settings of the database: a folder of the demo's own, gone afterwards, where the user has not named a place."""
+    chosen = load_settings().database
+    if chosen.url is not None or chosen.data_dir is not None:
+        yield {"enabled": True}
+        return
+    folder = Path(tempfile.mkdtemp(prefix="gnn-demo-"))
+    try:
+        folder.chmod(0o755)  # root's PostgreSQL runs as another user, who has to pass
+        yield {"enabled": True, "data_dir": folder}
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 async def _until_stopped(demo: "_Demo") -> int:
     with stop_signals() as stopped:
         work = asyncio.create_task(demo.run())
@@ -146,8 +163,11 @@ class _Demo:
 
     async def run(self) -> None:
         """All of it; when cancelled, everything that was started has been stopped."""
-        settings = load_settings(api={"host": "127.0.0.1", "port": 0, "docs_enabled": True})
-        with err.status("starting the service ...") if self._watched else nullcontext() as status:
+        with (
+            _data_folder() as database,
+            err.status("starting the service ...") if self._watched else nullcontext() as status,
+        ):
+            settings = load_settings(api={"host": "127.0.0.1", "port": 0, "docs_enabled": True}, database=database)
             async with running_service(settings) as url, Client(url) as client:
                 await client.wait_ready(within_s=_READY_WITHIN_S)
                 if status is not None:

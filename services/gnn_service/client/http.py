@@ -3,26 +3,27 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx2
 import orjson
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from gnn_service import __version__
 from gnn_service.client.errors import error_of
-from gnn_service.client.payload import machine_value, window_value
+from gnn_service.client.machines import MachineCalls
+from gnn_service.client.payload import Json, machine_value, window_value
 from gnn_service.core.errors import DeadlineExceededError, GnnServiceError, InvalidInputError, UnavailableError
 from gnn_service.domain.diagnosis import Diagnosis
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.window import Window
 from gnn_service.observability.tracing import outgoing_headers
 
-Json = Mapping[str, Any]
-"""A JSON object, decoded."""
+M = TypeVar("M", bound=BaseModel)
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 
 
-class Client:
+class Client(MachineCalls):
     """Talks to one service. Use it as an async context manager; it keeps connections open and is safe to share.
 
     A call ends within ``timeout_s`` seconds, retries included. It is repeated only where the service says that it
@@ -77,12 +78,7 @@ class Client:
         if baseline is not None:
             body["baseline"] = baseline
         answer = await self._call("POST", "/v1/diagnose", body, timeout_s)
-        try:
-            return Diagnosis.model_validate_json(answer.content)
-        except ValidationError as error:
-            raise GnnServiceError(
-                f"{self._url} answered a diagnosis that version {__version__} cannot read; are both the same version?"
-            ) from error
+        return self._read(Diagnosis, answer)
 
     async def commission(
         self, machine: str | Machine | Json, windows: Sequence[Window | Json], *, timeout_s: float | None = None
@@ -118,8 +114,18 @@ class Client:
         except TimeoutError as error:
             raise DeadlineExceededError(f"{self._url} was not ready within {within_s:g} s; see its log") from error
 
-    async def _json(self, method: str, path: str, body: Json | None, timeout_s: float | None) -> dict[str, Any]:
-        answer = await self._call(method, path, body, timeout_s)
+    def _read(self, kind: type[M], answer: httpx2.Response) -> M:
+        try:
+            return kind.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise GnnServiceError(
+                f"{self._url} answered a diagnosis that version {__version__} cannot read; are both the same version?"
+            ) from error
+
+    async def _json(
+        self, method: str, path: str, body: Json | bytes | None, timeout_s: float | None, **more: Any
+    ) -> dict[str, Any]:
+        answer = await self._call(method, path, body, timeout_s, **more)
         try:
             value = orjson.loads(answer.content)
         except orjson.JSONDecodeError as error:
@@ -129,13 +135,25 @@ class Client:
         return value
 
     async def _call(
-        self, method: str, path: str, body: Json | None, timeout_s: float | None, *, attempts: int | None = None
+        self,
+        method: str,
+        path: str,
+        body: Json | bytes | None,
+        timeout_s: float | None,
+        *,
+        attempts: int | None = None,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx2.Response:
         limit = self._timeout_s if timeout_s is None else timeout_s
-        content = None if body is None else orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+        content = body if body is None or isinstance(body, bytes) else orjson.dumps(body, option=_OPTIONS)
+        kind = {} if content is None else {"content-type": "application/json"}
+        request = self._http.build_request(
+            method, path, content=content, params=query, headers={**outgoing_headers(), **kind, **(headers or {})}
+        )
         try:
             async with asyncio.timeout(limit) as deadline:
-                return await self._attempt(method, path, content, attempts or self._attempts, deadline)
+                return await self._attempt(request, path, attempts or self._attempts, deadline)
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise DeadlineExceededError(f"{self._url}{path} did not answer within {limit:g} s") from error
         except httpx2.TransportError as error:
@@ -145,13 +163,10 @@ class Client:
             raise GnnServiceError(f"{self._url}{path} answered what cannot be read: {error}") from error
 
     async def _attempt(
-        self, method: str, path: str, content: bytes | None, attempts: int, deadline: asyncio.Timeout
+        self, request: httpx2.Request, path: str, attempts: int, deadline: asyncio.Timeout
     ) -> httpx2.Response:
-        headers = outgoing_headers()
-        if content is not None:
-            headers["content-type"] = "application/json"
         for left in range(attempts - 1, -1, -1):
-            answer = await self._http.request(method, path, content=content, headers=headers)
+            answer = await self._http.send(request)
             if answer.is_success:
                 return answer
             error = error_of(answer.status_code, answer.headers, answer.content, f"{self._url}{path}")

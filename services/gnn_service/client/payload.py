@@ -9,6 +9,9 @@ from gnn_service.core.errors import InvalidWindowError
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.window import Window
 
+Json = Mapping[str, Any]
+"""A JSON object, decoded."""
+
 
 def machine_value(machine: str | Machine | Mapping[str, Any]) -> Any:
     """A machine's id, or its description as JSON."""

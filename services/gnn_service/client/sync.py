@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from gnn_service.client.http import Client, Json
-from gnn_service.domain.diagnosis import Diagnosis
+from gnn_service.client.http import Client
+from gnn_service.client.payload import Json
+from gnn_service.domain.diagnosis import Diagnosis, MachineDiagnosis
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.window import Window
 
@@ -38,6 +39,30 @@ class SyncClient:
     def commission(self, machine: str | Machine | Json, windows: Sequence[Window | Json]) -> dict[str, Any]:
         """See `Client.commission`."""
         return self._runner.run(self._client.commission(machine, windows))
+
+    def put_machine(self, machine: Machine | Json, *, expected: str | None = None, dry_run: bool = False) -> Json:
+        """See `Client.put_machine`."""
+        return self._runner.run(self._client.put_machine(machine, expected=expected, dry_run=dry_run))
+
+    def delete_machine(self, machine_id: str) -> None:
+        """See `Client.delete_machine`."""
+        self._runner.run(self._client.delete_machine(machine_id))
+
+    def put_baseline(self, machine_id: str, baseline: Json) -> None:
+        """See `Client.put_baseline`."""
+        self._runner.run(self._client.put_baseline(machine_id, baseline))
+
+    def send_readings(
+        self, machine_id: str, readings: Window | Json | bytes, *, media_type: str | None = None, dry_run: bool = False
+    ) -> Json:
+        """See `Client.send_readings`."""
+        return self._runner.run(
+            self._client.send_readings(machine_id, readings, media_type=media_type, dry_run=dry_run)
+        )
+
+    def diagnose_machine(self, machine_id: str) -> MachineDiagnosis:
+        """See `Client.diagnose_machine`."""
+        return self._runner.run(self._client.diagnose_machine(machine_id))
 
     def catalogue(self) -> dict[str, Any]:
         """See `Client.catalogue`."""

@@ -1,8 +1,10 @@
 """Replays the cycles of a recording through the service, and compares each diagnosis with the truth."""
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -86,9 +88,15 @@ class Replayed:
 class Feed(Protocol):
     """What the replay needs of `Client`."""
 
+    async def put_machine(self, machine: Any) -> Any: ...  # noqa: D102
+
     async def commission(self, machine: Any, windows: Sequence[Any]) -> dict[str, Any]: ...  # noqa: D102
 
-    async def diagnose(self, machine: Any, window: Any, baseline: Any = None) -> Diagnosis: ...  # noqa: D102
+    async def put_baseline(self, machine_id: str, baseline: Any) -> None: ...  # noqa: D102
+
+    async def send_readings(self, machine_id: str, readings: Any) -> Any: ...  # noqa: D102
+
+    async def diagnose_machine(self, machine_id: str) -> Diagnosis: ...  # noqa: D102
 
 
 def cycles_of(recording: Recording) -> tuple[Cycle, ...]:
@@ -121,16 +129,45 @@ def only_fault(cycles: Sequence[Cycle], machine: Machine, fault: str) -> list[Cy
 
 
 async def replay(
-    client: Feed | Client, machine: Machine, healthy: Sequence[Cycle], cycles: Sequence[Cycle], *, pause_s: float = 0.0
+    client: Feed | Client,
+    machine: Machine,
+    healthy: Sequence[Cycle],
+    cycles: Sequence[Cycle],
+    *,
+    pause_s: float = 0.0,
+    until_s: float | None = None,
 ) -> AsyncIterator[Replayed]:
-    """Commission from the healthy cycles, then have the others diagnosed one by one, ``pause_s`` apart."""
+    """Do as a plant does: describe the machine, commission it, send readings cycle by cycle, have each diagnosed.
+
+    The machine is commissioned from the healthy cycles. The others are sent ``pause_s`` apart, with times of their own:
+    as if the last of them had ended at ``until_s``, seconds since 1970 UTC, now where that is None.
+    """
+    await client.put_machine(machine)
     baseline = await client.commission(machine.id, [cycle.window for cycle in healthy])
-    for index, cycle in enumerate(cycles):
+    await client.put_baseline(machine.id, baseline)
+    starts = _starts(cycles, time.time() if until_s is None else until_s)
+    for index, (cycle, start) in enumerate(zip(cycles, starts, strict=True)):
         if index:
             await asyncio.sleep(pause_s)
-        diagnosis = await client.diagnose(machine.id, cycle.window, baseline)
+        await client.send_readings(machine.id, _moved(cycle.window, start, index))
+        diagnosis = await client.diagnose_machine(machine.id)
         verdicts = tuple(_verdict(component, cycle.truth) for component in diagnosis.components)
         yield Replayed(index, cycle, diagnosis, verdicts)
+
+
+def _starts(cycles: Sequence[Cycle], until_s: float) -> list[float]:
+    """When each cycle is to begin, in whole seconds: with a pause after it as long as the longest of them."""
+    if not cycles:
+        return []
+    longest = max(cycle.window.end - cycle.window.start for cycle in cycles)
+    apart = 2 * math.ceil(longest + 1)
+    return [math.floor(until_s - longest) - apart * (len(cycles) - 1 - index) for index in range(len(cycles))]
+
+
+def _moved(window: Window, start: float, index: int) -> Window:
+    """The window at another time; cycles that have no number are counted."""
+    times = window.times - window.times[0] + start
+    return replace(window, times=times, cycle=index + 1 if window.cycle is None else window.cycle)
 
 
 def _verdict(component: ComponentDiagnosis, truth: Mapping[str, TrueState]) -> Verdict:

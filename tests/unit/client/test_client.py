@@ -14,6 +14,7 @@ import pytest
 from gnn_service.client import Client, SyncClient
 from gnn_service.client.errors import error_of
 from gnn_service.core.errors import (
+    ConflictError,
     DeadlineExceededError,
     GnnServiceError,
     InvalidInputError,
@@ -22,7 +23,7 @@ from gnn_service.core.errors import (
     UnavailableError,
     UnknownMachineError,
 )
-from gnn_service.domain.diagnosis import DataQuality, Diagnosis, State
+from gnn_service.domain.diagnosis import DataQuality, Diagnosis, MachineDiagnosis, State
 from gnn_service.domain.shipped import RIG, shipped_machine
 from gnn_service.domain.window import Window
 
@@ -261,3 +262,81 @@ def test_the_blocking_client_does_the_same():
         assert service.ready() is False
         with pytest.raises(UnavailableError):
             service.diagnose(RIG, window())
+
+
+# ---- stored machines -----------------------------------------------------------------------------
+
+
+def answering(*answers: httpx2.Response) -> tuple[list[httpx2.Request], Handler]:
+    """One answer after the other, and the requests that came."""
+    sent: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(request)
+        return answers[len(sent) - 1]
+
+    return sent, answer
+
+
+async def test_a_machine_is_put_under_its_id_with_what_it_must_replace():
+    sent, answer = answering(httpx2.Response(200, json={"outcome": "changed"}))
+    async with client(answer) as service:
+        assert (await service.put_machine(shipped_machine(RIG), expected="abc", dry_run=True))["outcome"] == "changed"
+    assert str(sent[0].url) == f"http://service/v1/machines/{RIG}?dry_run=true"
+    assert (sent[0].method, sent[0].headers["if-match"]) == ("PUT", '"abc"')
+    assert orjson.loads(sent[0].content)["id"] == RIG
+
+
+async def test_readings_go_out_as_json_or_as_the_table_that_they_are():
+    sent, answer = answering(*(httpx2.Response(202, json={"kept": "spooled"}) for _ in range(2)))
+    async with client(answer) as service:
+        assert (await service.send_readings("a b", window()))["kept"] == "spooled"
+        await service.send_readings("M1", b"ts,P1\n", media_type="text/csv")
+        with pytest.raises(InvalidInputError, match="say what the bytes are"):
+            await service.send_readings("M1", b"ts,P1\n")
+    assert sent[0].url.raw_path == b"/v1/machines/a%20b/readings"
+    assert orjson.loads(sent[0].content)["readings"] == {"PS1": [1.0, None, 3.0]}
+    assert (sent[1].content, sent[1].headers["content-type"]) == (b"ts,P1\n", "text/csv")
+
+
+async def test_lists_are_read_page_by_page():
+    pages = [{"machines": [{"id": "A"}], "next": "A"}, {"machines": [{"id": "B"}], "next": None}]
+    sent, answer = answering(*(httpx2.Response(200, json=page) for page in pages))
+    async with client(answer) as service:
+        assert [one["id"] async for one in service.machines(page=1)] == ["A", "B"]
+    assert [request.url.params["after"] for request in sent] == ["", "A"]
+    pages = [{"diagnoses": [{"n": 1}], "next": "x"}, {"diagnoses": [{"n": 2}], "next": None}]
+    sent, answer = answering(*(httpx2.Response(200, json=page) for page in pages))
+    async with client(answer) as service:
+        begin = datetime(2026, 1, 31, tzinfo=UTC)
+        assert [one["n"] async for one in service.diagnoses("M1", start=begin)] == [1, 2]
+    assert sent[0].url.params["from"] == "2026-01-31T00:00:00+00:00"
+    assert sent[1].url.params["before"] == "x"
+
+
+async def test_a_stored_machine_is_diagnosed_read_and_deleted():
+    said = MachineDiagnosis(**diagnosis().model_dump(), persisted=True)
+    described = {"machine": shipped_machine(RIG).model_dump(mode="json", exclude_none=True)}
+    sent, answer = answering(
+        httpx2.Response(200, content=said.model_dump_json()),
+        httpx2.Response(200, json=described),
+        httpx2.Response(200, json={}),
+        httpx2.Response(200, json={"parts": []}),
+        httpx2.Response(204),
+    )
+    async with client(answer) as service:
+        assert await service.diagnose_machine(RIG) == said
+        assert await service.machine(RIG) == shipped_machine(RIG)
+        await service.put_baseline(RIG, {"format": "x"})
+        await service.readings(RIG, sensors=("PS1", "PS2"), every="1h")
+        await service.delete_machine(RIG)
+    assert [request.method for request in sent] == ["POST", "GET", "PUT", "GET", "DELETE"]
+    assert dict(sent[3].url.params) == {"sensors": "PS1,PS2", "every": "1h"}
+
+
+async def test_what_contradicts_what_is_stored_is_a_conflict_and_not_tried_again():
+    sent, answer = answering(problem(409, "conflict"))
+    async with client(answer) as service:
+        with pytest.raises(ConflictError):
+            await service.put_machine(shipped_machine(RIG), expected="old")
+    assert len(sent) == 1

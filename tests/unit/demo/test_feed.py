@@ -1,8 +1,10 @@
 """Replaying cycles and judging the answers."""
 
 import io
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -82,14 +84,27 @@ class Oracle:
         self.said = list(said)
         self.commissioned: list[Any] = []
         self.baselines: list[Any] = []
+        self.sent: list[Any] = []
+        self.machines: list[Any] = []
+
+    async def put_machine(self, machine: Any) -> None:
+        self.machines.append(machine)
 
     async def commission(self, machine: Any, windows: Sequence[Any]) -> dict[str, Any]:
+        assert self.machines == [MACHINE]
         assert machine == "press"
         self.commissioned = list(windows)
         return {"baseline": 1}
 
-    async def diagnose(self, machine: Any, window: Any, baseline: Any = None) -> Diagnosis:
+    async def put_baseline(self, machine_id: str, baseline: Any) -> None:
         self.baselines.append(baseline)
+
+    async def send_readings(self, machine_id: str, readings: Any) -> None:
+        assert machine_id == "press"
+        self.sent.append(readings)
+
+    async def diagnose_machine(self, machine_id: str) -> Diagnosis:
+        window = self.sent[-1]
         leak, lag = self.said.pop(0), LIFE[window.cycle][1]
         pump, valve, tank = MACHINE.components
         mode_leak, mode_lag = MACHINE.failure_modes
@@ -156,11 +171,22 @@ def test_only_cycles_with_a_fault_can_be_chosen():
         only_fault(cycles, MACHINE, "rust")
 
 
-async def test_the_baseline_of_the_healthy_cycles_goes_along_with_every_window():
+async def test_the_machine_and_its_baseline_are_put_before_the_first_readings():
     shown, oracle = await replayed([0.0, 0.5, 1.0, 0.0])
     assert [window.cycle for window in oracle.commissioned] == [0, 3]
-    assert oracle.baselines == [{"baseline": 1}] * 4
+    assert oracle.baselines == [{"baseline": 1}]
     assert [one.diagnosis.cycle for one in shown] == [1, 2, 4, 5]
+
+
+async def test_the_cycles_are_sent_in_order_apart_and_as_if_the_last_one_ended_now():
+    before = time.time()
+    _, oracle = await replayed([0.0, 0.5, 1.0, 0.0])
+    starts = [window.start for window in oracle.sent]
+    assert before - 3 <= oracle.sent[-1].end <= time.time()
+    for former, later in pairwise(oracle.sent):
+        assert later.start - former.end >= 2
+    assert starts == sorted(starts)
+    assert [window.values.tolist() for window in oracle.sent] == [[[2, 3]], [[4, 5]], [[8, 9]], [[10, 11]]]
 
 
 async def test_right_wrong_and_unknown_are_counted_per_component():
