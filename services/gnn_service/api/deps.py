@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from gnn_service.api.bodies import check_members, validate
 from gnn_service.api.door import Door
 from gnn_service.api.known import KnownMachines
 from gnn_service.api.oip.service import TensorService
@@ -36,6 +37,7 @@ from gnn_service.observability.metrics import Metrics
 
 Answer = TypeVar("Answer")
 _SHOWN_MACHINES = 20
+_LARGE_BYTES = 64 * 1024  # bodies over this are read on another thread: the loop has others to serve
 _NEVER_S = 3600.0  # until somebody changes a setting
 # what many JSON writers make of a missing sample
 _NOT_A_NUMBER = re.compile("nan|infinity", re.IGNORECASE)
@@ -221,13 +223,14 @@ class JsonRoute(APIRoute):
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
+        kind = self.body_field.field_info.annotation
 
         async def read_and_handle(request: Request) -> Response:
             parsed = _JsonRequest(request.scope, request.receive)
             await parsed.body()
             parsed.state.arrived = asyncio.get_running_loop().time()
             with self.admit(parsed):
-                await parsed.parse()
+                await parsed.parse(kind)
                 return await handle(parsed)
 
         return read_and_handle
@@ -242,9 +245,13 @@ class _JsonRequest(Request):
 
     _parsed: Any = None
 
-    async def parse(self) -> None:
+    async def parse(self, kind: Any) -> None:
         check_json_headers(self.headers.get("content-type", ""), self.headers.get("content-encoding", "identity"))
-        self._parsed = parse_json(await self.body())
+        body = await self.body()
+        if len(body) <= _LARGE_BYTES:
+            self._parsed = parse_json(body)
+        else:  # looked through there as well, as FastAPI would list its faults on the loop, however many
+            self._parsed = await asyncio.to_thread(_checked_json, body, kind)
         if not self.headers.get("content-type"):  # FastAPI takes a body without a type for bytes
             others = [pair for pair in self.scope["headers"] if pair[0] != b"content-type"]  # empty ones
             self.scope["headers"] = [*others, (b"content-type", b"application/json")]
@@ -264,10 +271,17 @@ def check_json_headers(content_type: str, content_encoding: str) -> None:
         raise HTTPException(415, f"Content-Encoding {packed} is not read here; send the JSON as it is")
 
 
+def _checked_json(body: bytes, kind: Any) -> Any:
+    parsed = parse_json(body)
+    validate(kind, parsed)
+    return parsed
+
+
 def parse_json(body: bytes) -> Any:
-    """What the JSON of a body says. Raises MalformedBodyError where it is none."""
+    """What the JSON of a body says. Raises MalformedBodyError where it is none, BodyTooLargeError of too much of it."""
     if not body:
         raise MalformedBodyError("the body is empty; send a JSON object")
+    check_members(body)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

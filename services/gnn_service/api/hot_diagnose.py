@@ -2,9 +2,7 @@
 
 import asyncio
 
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
-
+from gnn_service.api.bodies import validate
 from gnn_service.api.deps import Diagnosing, check_json_headers, parse_json, too_late
 from gnn_service.api.door import Door
 from gnn_service.api.hot import Answer, Cancel, Done, HotRequest
@@ -61,9 +59,4 @@ def read_body(request: HotRequest) -> DiagnoseBody:
     headers = request.headers
     kind, packed = headers.get(b"content-type", b""), headers.get(b"content-encoding", b"identity")
     check_json_headers(kind.decode("latin-1"), packed.decode("latin-1"))
-    parsed = parse_json(request.body)
-    try:
-        return DiagnoseBody.model_validate(parsed, from_attributes=True)
-    except ValidationError as error:
-        found = [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
-        raise RequestValidationError(found) from error
+    return validate(DiagnoseBody, parse_json(request.body))

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 import numpy as np
-from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from gnn_service.api.bodies import validate
 from gnn_service.api.deps import parse_json
 from gnn_service.api.schemas.readings import ReadingsBody, Refusal, SensorSent
 from gnn_service.api.windows import check_units, to_window
@@ -98,12 +97,7 @@ Read = tuple[NDArray[np.int64], tuple[str, ...], NDArray[np.float32], Operation 
 
 
 def _of_json(body: bytes, machine: Machine) -> Read:
-    try:
-        sent = ReadingsBody.model_validate(parse_json(body))
-    except ValidationError as error:
-        raise RequestValidationError(
-            [{**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)]
-        ) from error
+    sent = validate(ReadingsBody, parse_json(body))
     check_units({_WHERE: sent})
     window = to_window(sent, machine, _WHERE)
     if window.values.size > READINGS_MAX:

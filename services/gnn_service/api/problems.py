@@ -19,6 +19,8 @@ CLIENT_GONE = 499  # nginx's status for a caller that left before the answer; no
 _OIP = "/v2"  # the Open Inference Protocol wants an ``error``
 _SHOWN_ERRORS = 20
 _SHOWN_INPUT = 40
+FAULTS_MAX = 1000
+"""Faults of a body that are looked at one by one, at most."""
 CODES = {
     400: "malformed-request",
     404: "not-found",
@@ -112,8 +114,16 @@ def _of_own_error(scope: Scope, error: GnnServiceError) -> Response:
     )
 
 
+def too_many_faults(count: int) -> InvalidInputError:
+    """What is said of a body with over `FAULTS_MAX` of them."""
+    return InvalidInputError(f"{count} places in the body do not fit; /openapi.json says what does")
+
+
 def _of_validation_error(scope: Scope, error: RequestValidationError) -> Response:
-    found = [_field_problem(item) for item in error.errors()[:_SHOWN_ERRORS]]
+    faults = error.errors()
+    if len(faults) > FAULTS_MAX:
+        return _of_own_error(scope, too_many_faults(len(faults)))
+    found = [_field_problem(item) for item in faults[:_SHOWN_ERRORS]]
     first = found[0]
     return _answer(
         scope,

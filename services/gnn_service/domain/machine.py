@@ -128,7 +128,7 @@ class Circuit(Part):
 
     id: Identifier = Field(description="e.g. cooling")
     name: str = Field("", description="in words")
-    components: tuple[Identifier, ...] = Field(max_length=256, description="ids of its components")
+    components: tuple[Identifier, ...] = Field(max_length=256, fail_fast=True, description="ids of its components")
 
 
 class Level(Part):
@@ -146,7 +146,10 @@ class FailureMode(Part):
     mode: str = Field(description="a failure mode of the catalogue for the component's type")
     name: str = Field("", description="in words; empty takes the catalogue's")
     levels: tuple[Level, ...] = Field(
-        (), max_length=64, description="severity rising from 0 (no fault); empty where severity is continuous"
+        (),
+        max_length=64,
+        fail_fast=True,
+        description="severity rising from 0 (no fault); empty where severity is continuous",
     )
 
     @model_validator(mode="after")
@@ -180,7 +183,9 @@ class DutyCycle(Part):
     """What the machine repeats."""
 
     period_s: Positive = Field(le=604_800, description="length of one cycle in seconds, at most a week")
-    phases: tuple[Phase, ...] = Field((), max_length=256, description="in the order of time, without overlap")
+    phases: tuple[Phase, ...] = Field(
+        (), max_length=256, fail_fast=True, description="in the order of time, without overlap"
+    )
 
     def of_kind(self, kind: str) -> tuple[Phase, ...]:
         """Phases of one kind in order of time."""
@@ -195,11 +200,17 @@ class Machine(Part):
     name: str = Field("", description="in words")
     description: str = Field("", description="what the machine is and does")
     source: str = Field("", description="where the description comes from")
-    components: tuple[Component, ...] = Field(max_length=256, description="the nodes of the graph")
-    connections: tuple[Connection, ...] = Field((), max_length=4096, description="the edges of the graph")
-    sensors: tuple[Sensor, ...] = Field((), max_length=4096, description="what is measured where")
-    circuits: tuple[Circuit, ...] = Field((), max_length=256, description="sets of components that work together")
-    failure_modes: tuple[FailureMode, ...] = Field((), max_length=1024, description="what can fail, and how")
+    components: tuple[Component, ...] = Field(max_length=256, fail_fast=True, description="the nodes of the graph")
+    connections: tuple[Connection, ...] = Field(
+        (), max_length=4096, fail_fast=True, description="the edges of the graph"
+    )
+    sensors: tuple[Sensor, ...] = Field((), max_length=4096, fail_fast=True, description="what is measured where")
+    circuits: tuple[Circuit, ...] = Field(
+        (), max_length=256, fail_fast=True, description="sets of components that work together"
+    )
+    failure_modes: tuple[FailureMode, ...] = Field(
+        (), max_length=1024, fail_fast=True, description="what can fail, and how"
+    )
     duty_cycle: DutyCycle | None = Field(None, description="what the machine repeats, if it does")
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

@@ -46,9 +46,11 @@ class Baseline(BaseModel):
     machine: str
     origin: Literal["commissioning", "reference"] = "commissioning"
     windows: int = Field(ge=1, description="healthy windows it was learned from")
-    centre: Annotated[dict[str, tuple[Finite | None, ...]], Field(min_length=1)]
+    centre: Annotated[dict[str, Annotated[tuple[Finite | None, ...], Field(fail_fast=True)]], Field(min_length=1)]
     scale: dict[str, Finite]
-    virtual: dict[str, dict[str, Annotated[list[Finite], Field(min_length=1)]]] = Field(default_factory=dict)
+    virtual: dict[str, dict[str, Annotated[list[Finite], Field(min_length=1, fail_fast=True)]]] = Field(
+        default_factory=dict
+    )
 
     def arrays(self, machine: Machine) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Centre (S, CYCLE_STEPS) and scale (S,) in the machine's order; NaN and 1 where a sensor is not in it."""

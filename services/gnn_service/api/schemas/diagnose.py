@@ -55,7 +55,9 @@ class CommissionBody(BaseModel):
     )
 
     machine: MachineRef
-    windows: list[WindowBody] = Field(min_length=1, description="in order of time; ten duty cycles are usual")
+    windows: list[WindowBody] = Field(
+        min_length=1, fail_fast=True, description="in order of time; ten duty cycles are usual"
+    )
 
 
 class Commissioning(BaseModel):
