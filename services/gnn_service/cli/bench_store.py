@@ -2,11 +2,16 @@
 
 import asyncio
 import signal
+from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Column, Table
 
 from gnn_service.cli.console import out, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from gnn_service.bench.serve_report import Grid
+    from gnn_service.bench.store import StoreBench
 
 
 def store(
@@ -39,38 +44,44 @@ def store(
     if as_json and as_markdown:
         raise typer.BadParameter("one at a time: --json or --markdown", param_hint="--json")
     from gnn_service.bench.serve_report import markdown
-    from gnn_service.bench.store import FILLS, LOTS, bench_store, steps
     from gnn_service.bench.store_report import store_document, store_grids
-    from gnn_service.core.config import load_settings
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was made must go with this
+    measured = _measure(readings, frames, windows)
+    if as_json:
+        print_json(store_document(measured))
+    elif as_markdown:
+        typer.echo(markdown(store_grids(measured)))
+    else:
+        for grid in store_grids(measured):
+            _print(grid)
+
+
+def _measure(readings: list[int] | None, frames: list[int] | None, windows: int) -> "StoreBench":
+    from gnn_service.bench.store import FILLS, LOTS, bench_store, steps
+    from gnn_service.core.config import load_settings
+
     lots, fills = tuple(frames or LOTS), tuple(readings or FILLS)
     with progress() as shown:
         task = shown.add_task("starting", total=steps(lots, fills))
-        started = False
+        done = -1
 
         def on_step(what: str) -> None:
-            nonlocal started
-            shown.update(task, description=what, advance=1 if started else 0)
-            started = True
+            nonlocal done
+            done += 1
+            shown.update(task, description=what, completed=done)
 
-        measured = asyncio.run(
-            bench_store(load_settings().database, lots=lots, fills=fills, windows=windows, on_step=on_step)
-        )
-    if as_json:
-        print_json(store_document(measured))
+        settings = load_settings().database
+        return asyncio.run(bench_store(settings, lots=lots, fills=fills, windows=windows, on_step=on_step))
+
+
+def _print(grid: "Grid") -> None:
+    if not grid.rows:
         return
-    grids = store_grids(measured)
-    if as_markdown:
-        typer.echo(markdown(grids))
-        return
-    for grid in grids:
-        if not grid.rows:
-            continue
-        table = Table(*(Column(name, justify="right") for name in grid.columns), box=None)
-        for row in grid.rows:
-            table.add_row(*row)
-        print_table(table)
-        for note in grid.notes:
-            out.print(note, soft_wrap=True, markup=False)
-        out.print()
+    table = Table(*(Column(name, justify="right") for name in grid.columns), box=None)
+    for row in grid.rows:
+        table.add_row(*row)
+    print_table(table)
+    for note in grid.notes:
+        out.print(note, soft_wrap=True, markup=False)
+    out.print()
