@@ -6,6 +6,7 @@ did not: asyncpg raises `InterfaceError`, without an SQLSTATE, for work on a con
 
 import errno
 import os
+import ssl
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -148,8 +149,9 @@ def _unavailable(what: str, error: Exception) -> DatabaseUnavailableError:
 
 
 def _first_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
-        return os.strerror(error.errno)  # asyncio puts the address in its place
+    code = error.errno if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
+    if code is not None and code in errno.errorcode:
+        return os.strerror(code)  # asyncio puts the address in its place
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return str(error).splitlines()[0] if str(error) else type(error).__name__

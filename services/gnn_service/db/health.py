@@ -60,8 +60,8 @@ class HealthWatch:
                 await task
 
     def suspect(self) -> None:
-        """Somebody's work failed in a way that speaks against the server: look now, unless that is known."""
-        if self.state is DatabaseState.HEALTHY:
+        """Somebody's work failed in a way that speaks against the server: look now, unless it is looked at or known."""
+        if self.state is DatabaseState.HEALTHY and not self._checking.locked():
             self._now.set()
 
     def look_now(self) -> None:

@@ -16,7 +16,7 @@ from gnn_service.db.pool import Connection, ConnectionPool, Prepare
 from gnn_service.db.stats import Counters, DatabaseState
 from gnn_service.observability import logs
 
-_START_S: Final = 4.0  # a service whose database is silent is up and degraded within 5 s
+_START_S: Final = 2.0  # a service whose database is silent is up and degraded within 5 s
 _STOP_MARGIN_S: Final = 1.1  # of the time to stop, for taking leave and for cutting off
 _log = logs.logger("gnn_service.db.keeper")
 
@@ -74,10 +74,11 @@ class PoolKeeper:
 
     async def stop(self) -> None:
         """Check no more, finish what is under way within `database.shutdown_timeout_s`, and close every connection."""
+        until_s = self._clock.monotonic() + self._settings.shutdown_timeout_s - _STOP_MARGIN_S
         await self.health.stop()
         pool, self.pool = self.pool, None
         if pool is not None:
-            await pool.close(max(self._settings.shutdown_timeout_s - _STOP_MARGIN_S, 0.05))
+            await pool.close(max(until_s - self._clock.monotonic(), 0.0))
 
     async def _check(self) -> bool:
         """Whether the server answers; false where nothing can be said because all connections are in use.
@@ -110,7 +111,7 @@ class PoolKeeper:
             problem = error
             raise
         finally:
-            await pool.give_back(held, problem)
+            await pool.give_back(held, problem, tidy=True)
         await pool.top_up()
         return True
 

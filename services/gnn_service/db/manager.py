@@ -120,9 +120,13 @@ class DatabaseManager:
     async def start(self) -> None:
         """Connect, and watch the database from now on. A server that is not there yet is waited for in the background.
 
+        Again after `stop`, it starts anew; again before, it does nothing.
+
         Raises:
             DatabaseRefusedError: wrong password, no such database, server too old: no repetition mends that.
         """
+        if not self._stopped:
+            return
         try:
             await self._keeper.start()
         except BaseException:

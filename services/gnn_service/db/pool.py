@@ -35,6 +35,14 @@ CANCEL_GRACE_S: Final = 0.5
 _KEEPALIVE_PROBES: Final = 3
 _LIFETIME_SPREAD: Final = 0.1  # connections made together do not end together
 _PING: Final = "select 1"
+# InternalClientError: asyncpg's word for a connection that was lost between two steps of giving it back
+_TROUBLE: Final = (
+    TimeoutError,
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 _log = logs.logger("gnn_service.db.pool")
 
@@ -61,9 +69,15 @@ class _Age:
     tidy: bool = False
 
 
-class _AgingConnection(asyncpg.Connection):  # type: ignore[type-arg] # generic in the stubs alone
+class _AgingConnection(asyncpg.Connection):
     __slots__ = ("age",)
     age: _Age
+
+
+def _age(con: "Connection | RawConnection") -> _Age:
+    """Of one of our connections, through its proxy too."""
+    age: _Age = con.age  # type: ignore[union-attr]
+    return age
 
 
 class Held:
@@ -189,12 +203,13 @@ class ConnectionPool:
         try:
             if is_lost(con):
                 self._abort(con)
-            elif con.age.expires_s <= self._clock.monotonic() and not stopping:
+            elif _age(con).expires_s <= self._clock.monotonic() and not stopping:
                 await con.close(timeout=limit_s)
             else:
-                con.age.worked_s, con.age.tidy = self._clock.monotonic(), tidy
+                age = _age(con)
+                age.worked_s, age.tidy = self._clock.monotonic(), tidy
                 await self._pool.release(con, timeout=limit_s)
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as trouble:
+        except _TROUBLE as trouble:
             held.silent = isinstance(trouble, TimeoutError)
             self._abort(con)
             _log.debug("connection cut off", reason=repr(trouble))
@@ -209,10 +224,17 @@ class ConnectionPool:
         missing = self._settings.pool_min - self.size
         if missing <= 0:
             return
-        async with contextlib.AsyncExitStack() as stack:
-            for _ in range(self.idle + missing):
-                held = await self.take(self._settings.connection.timeout_s)
-                stack.push_async_callback(self.give_back, held)
+        held: list[Held] = []
+        wanted = self.idle + missing
+        problem: BaseException | None = None
+        try:
+            while len(held) < wanted:
+                held.append(await self.take(self._settings.connection.timeout_s))
+        except BaseException as error:
+            problem = error
+            raise
+        finally:
+            await asyncio.gather(*(self.give_back(each, problem, tidy=True) for each in held))
 
     async def close(self, timeout_s: float) -> None:
         """Wait for what is under way, for at most ``timeout_s``, say good-bye to the server, and cut off the rest."""
@@ -242,11 +264,11 @@ class ConnectionPool:
         while True:
             con = await self._acquire(deadline_s, timeout_s)
             now = self._clock.monotonic()
-            if now - con.age.worked_s < self._settings.connection.ping_after_s:
+            if now - _age(con).worked_s < self._settings.connection.ping_after_s:
                 return con
             try:
                 await con.execute(_PING, timeout=min(self._settings.health.timeout_s, max(deadline_s - now, 0.001)))
-            except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except _TROUBLE:
                 self._abort(con)
             except BaseException:
                 self._abort(con)
@@ -295,7 +317,7 @@ class ConnectionPool:
 
 async def _clean(con: RawConnection) -> None:
     """Undo what a user may have left in the session; asyncpg has rolled back by now."""
-    if not con.age.tidy:  # type: ignore[attr-defined]
+    if not _age(con).tidy:
         await con.execute(con.get_reset_query())
 
 
@@ -320,7 +342,7 @@ def _bound_silence(con: RawConnection, limit_s: int) -> None:
 
     For idle connections by keep-alive probes (RFC 9293, 3.8.4), for sent data by TCP_USER_TIMEOUT (RFC 5482).
     """
-    transport = con._transport  # noqa: SLF001 - asyncpg offers no way to the socket
+    transport = con._transport  # type: ignore[attr-defined] # noqa: SLF001 - asyncpg offers no way to the socket
     sock = transport.get_extra_info("socket")
     if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return

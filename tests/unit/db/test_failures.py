@@ -1,5 +1,7 @@
 """What each kind of error means: its name, whether the work may be repeated, whether it speaks against the server."""
 
+import ssl
+
 import asyncpg
 import pytest
 
@@ -120,3 +122,8 @@ def test_work_is_repeated_only_where_that_is_safe(repeat: Repeat, idempotent: bo
 def test_an_error_of_the_system_is_told_in_its_words():
     failure = of_connecting(ConnectionRefusedError(111, "Connection refused"))
     assert failure.error.detail == "the database cannot be reached: Connection refused"
+
+
+def test_an_error_of_tls_keeps_its_own_words():
+    failure = of_connecting(ssl.SSLCertVerificationError(1, "certificate verify failed: self-signed certificate"))
+    assert "self-signed certificate" in failure.error.detail
