@@ -53,7 +53,9 @@ async def test_a_hang_fails_every_waiter_and_a_new_worker_answers():
             await until(lambda: subject.health().ready)
             assert factory.now is not hung
             assert score(await subject.infer(item(4))) == 5
+            assert subject.stats().left_behind == 1
         await until(lambda: hung.closed)
+        await until(lambda: subject.stats().left_behind == 0)
         assert score(await subject.infer(item(5))) == 6
         assert ended(subject) == {"worker_lost": 3, "answered": 2}
     assert model_threads() == []

@@ -7,6 +7,7 @@ or finishing what it has; and place for one `Shadow`.
 import asyncio
 import contextvars
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -334,7 +335,7 @@ class Engine:
         """The counts so far; they go on over swaps."""
         now, going = self._now, self._going
         serving = [now, going] if going is not None else [now]
-        return self._counters.snapshot(
+        counts = self._counters.snapshot(
             queue_depth=sum(len(generation.batcher) for generation in serving),
             in_flight=sum(generation.in_flight for generation in serving),
             worker=now.state,
@@ -344,6 +345,7 @@ class Engine:
             version=now.spec.version,
             shadow=self._shadow.stats(),
         )
+        return replace(counts, left_behind=len(self._left_behind))
 
     async def _dismiss(self, coming: Generation) -> None:
         """End a model that was not taken."""

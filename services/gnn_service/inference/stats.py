@@ -88,8 +88,10 @@ class EngineStats:
     arrival to the answer of those that were answered. ``queue_s`` is from arrival to the model, ``run_s`` one run of
     a batch. ``runs`` counts runs of the model for callers, halves included, ``failed_runs`` those that raised, and
     ``memory_splits`` those that found no memory; after these ``batch_limit`` is below the maximum for a while.
-    ``hung`` counts model threads that were given up, ``swaps`` exchanges of the model, of which ``roll_backs`` went
-    back; ``failed_swaps`` left the old model serving. ``version`` is that of the model that answers now.
+    ``hung`` counts model threads that were given up in service or while they started; ``left_behind`` is how many have
+    not left now, those included that outstayed a swap or a failed start: at ``hung_max`` the process ends. ``swaps``
+    counts exchanges of the model, of which ``roll_backs`` went back; ``failed_swaps`` left the old model serving.
+    ``version`` is that of the model that answers now.
     """
 
     ended: Mapping[Ending, int]
@@ -115,6 +117,7 @@ class EngineStats:
     run_s: Histogram
     total_s: Histogram
     shadow: ShadowStats
+    left_behind: int = 0
 
     @property
     def ready(self) -> bool:

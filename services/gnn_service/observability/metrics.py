@@ -115,6 +115,9 @@ class EngineNumbers(Protocol):
     def instances_ready(self) -> int: ...  # noqa: D102
 
     @property
+    def left_behind(self) -> int: ...  # noqa: D102
+
+    @property
     def version(self) -> str: ...  # noqa: D102
 
     @property
@@ -244,6 +247,7 @@ _GAUGES = (
     ("waiting_windows", "Windows in the queue.", "queue_depth"),
     ("in_flight_windows", "Windows in the model.", "in_flight"),
     ("instances_ready", "Model threads that take batches.", "instances_ready"),
+    ("threads_left_behind", "Model threads that were told to leave and have not.", "left_behind"),
     ("memory_peak_bytes", "Most memory that the model used.", "memory_peak_bytes"),
 )
 _COUNTS = (
