@@ -7,6 +7,8 @@ SOURCE ?= ../shared/data/uci_hydraulic
 ARGS   ?=
 MACHINE =
 FAULT  =
+SECONDS ?= 600
+SEED   ?= 1
 
 BIN     := .venv/bin
 PIP     := $(BIN)/python -m pip
@@ -25,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install demo test floor lint types model bench lock clean source
+.PHONY: help install demo test torture floor lint types model bench lock clean source
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +43,9 @@ demo: .venv/.runtime ## cycles of a real rig, diagnosed by the service; MACHINE=
 
 test: .venv/.dev ## every test (the first time this installs torch, see README)
 	$(BIN)/python -m pytest $(CORES) $(ARGS)
+
+torture: .venv/.dev ## load while database and service are killed; SECONDS=600 SEED=1
+	GNN_TEST_TORTURE_SECONDS=$(SECONDS) GNN_TEST_TORTURE_SEED=$(SEED) $(BIN)/python -m pytest -n 0 tests/failure/test_torture.py $(ARGS)
 
 # Serving alone, without what a newer dependency brings in or forgives; of Python 3.11, for which all have wheels.
 floor: .venv/.created ## the tests that need no torch, on the oldest versions that the package supports
