@@ -8,6 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from gnn_service.api.exchange import Exchange
 from gnn_service.api.hot import HotLane, HotRoute
 from gnn_service.api.middleware import OVER_LIMIT
+from gnn_service.core.errors import EngineStoppedError
 
 HEAD_MAX_BYTES: Final = 65_536
 
@@ -68,6 +69,14 @@ class Connection(HttpToolsProtocol):
                 self.send_400_response(f"The head of a request is {HEAD_MAX_BYTES} bytes at most.")
         elif type(self.cycle) is Exchange and not self.cycle.whole:
             self.cycle.expect_body()
+
+    def shutdown(self) -> None:
+        """The service is stopping: what is being answered is finished, and what is not whole yet is refused."""
+        if type(self.cycle) is Exchange and not self.cycle.whole and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+            self.cycle.done(EngineStoppedError("the service is stopping; send it again later", retry_after_s=1))
+        else:
+            super().shutdown()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""

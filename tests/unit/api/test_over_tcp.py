@@ -109,9 +109,10 @@ async def test_a_caller_who_hangs_up_is_cancelled_and_the_next_is_served(served:
 
 async def test_a_slow_body_is_answered_and_the_connection_closed(served: Served):
     head = b"POST /v1/diagnose HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"
-    async with served(body_timeout_s=0.1) as url:
+    async with served(body_timeout_s=0.1, keep_alive_s=60) as url:
         answered = await raw(url, head)
     assert answered.startswith(b"HTTP/1.1 408")
+    assert b"connection: close" in answered.lower()
     assert b"urn:gnn-service:problem:slow-body" in answered
 
 
@@ -196,3 +197,21 @@ async def test_an_error_while_opening_the_model_reaches_whoever_starts_the_servi
     with pytest.raises(ConfigurationError, match="no such bundle"):
         async with running_service(settings, create_app(settings, diagnoser_factory=broken)):
             pass
+
+
+@pytest.mark.parametrize("sent", [0, 7], ids=["without a body", "with a part of it"])
+async def test_who_has_not_sent_all_is_refused_at_once_when_the_service_stops(served: Served, body: Any, sent: int):
+    content = orjson.dumps(body)
+    head = b"POST /v1/diagnose HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(content)
+    async with asyncio.timeout(8):  # of the 15 s that open requests have
+        async with served() as url:
+            host, port = url.removeprefix("http://").split(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(head + content[:sent])
+            await writer.drain()
+            await get(url, "/health/live")  # what came before this has been seen
+        answered = await reader.read()
+    writer.close()
+    assert answered.startswith(b"HTTP/1.1 503 ")
+    assert b"engine-stopped" in answered
+    assert b"connection: close" in answered
