@@ -181,11 +181,17 @@ def find_machine(known: Mapping[str, Machine], given: str | Machine) -> Machine:
 
 
 async def answer_of(
-    request: Request, work: Coroutine[Any, Any, Answer], timeout_s: float, *, since: float | None = None
+    request: Request,
+    work: Coroutine[Any, Any, Answer],
+    timeout_s: float,
+    *,
+    since: float | None = None,
+    grace_s: float = 0.0,
 ) -> Answer:
     """The answer of ``work``. It is cancelled when the caller leaves, and when the time has passed.
 
-    The time runs from ``since``, an instant of the event loop's clock; None is now.
+    The time runs from ``since``, an instant of the event loop's clock; None is now. ``grace_s`` are seconds on top of
+    it, which callers are not told of, for what is around ``work`` that keeps the time itself.
 
     Raises ClientDisconnect or DeadlineExceededError then.
     """
@@ -193,7 +199,7 @@ async def answer_of(
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnect(request))
     try:
-        await asyncio.wait({task, gone}, timeout=timeout_s - passed_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, gone}, timeout=timeout_s + grace_s - passed_s, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         if gone.done():

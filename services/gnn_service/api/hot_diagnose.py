@@ -49,7 +49,7 @@ class HotDiagnose:
                     body = await asyncio.to_thread(read_body, request)
                     diagnosis = await diagnose_window(self._diagnoser, self._machines, body, self._timeout_s, arrived)
             except TimeoutError:
-                raise too_late(limit_s) from None
+                raise too_late(self._timeout_s) from None
         self._diagnoses.labels(diagnosis.state).inc()
         return Answer(diagnosis.model_dump_json().encode())
 

@@ -140,3 +140,16 @@ async def test_a_window_that_was_read_too_late_is_not_diagnosed(
     assert answer.status_code == 504
     assert answer.json()["detail"].startswith("there was no answer within 0.2 s")
     assert diagnoser.asked == []
+
+
+@both
+async def test_the_time_that_is_told_is_that_of_the_setting(
+    lane: bool, served: Served, body: Any, diagnoser: Any, monkeypatch: pytest.MonkeyPatch
+):
+    diagnoser.gate = asyncio.Event()  # and the double keeps no deadline
+    for module in ("hot_diagnose", "routes.diagnose"):
+        monkeypatch.setattr(f"gnn_service.api.{module}.GRACE_S", 0.3)
+    async with client(served, lane, request_timeout_s=0.2, batch_wait_ms=1) as http:
+        answer = await http.post("/v1/diagnose", json=body)
+    assert told(answer) == (504, "deadline-exceeded")
+    assert answer.json()["detail"].startswith("there was no answer within 0.2 s")

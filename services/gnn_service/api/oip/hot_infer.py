@@ -49,7 +49,7 @@ class HotInfer:
             async with asyncio.timeout(limit_s):
                 return await self._service.infer(self._name, self._version, request.body, request.headers)
         except TimeoutError:
-            raise too_late(limit_s) from None
+            raise too_late(self._service.limit_s) from None
 
 
 def hot_routes(service: TensorService, metrics: Metrics) -> dict[str, HotRoute]:

@@ -65,7 +65,7 @@ async def diagnose(
     with tracing.span(tracing.SpanName.DIAGNOSE, attributes={"gnn.machine": _id_of(body.machine)}) as span:
         # the engine keeps the deadline; this one is behind it, for all that is around the engine
         work = diagnose_window(diagnoser, machines, body, timeout_s, arrived)
-        diagnosis = await answer_of(request, work, timeout_s + GRACE_S, since=arrived)
+        diagnosis = await answer_of(request, work, timeout_s, since=arrived, grace_s=GRACE_S)
         span.set_attribute("gnn.state", diagnosis.state)
     metrics.diagnoses.labels(diagnosis.state).inc()
     return Response(diagnosis.model_dump_json(), media_type="application/json")

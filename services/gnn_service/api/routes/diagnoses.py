@@ -36,7 +36,7 @@ async def diagnose_machine(
     timeout_s = settings.inference.request_timeout_s
     with tracing.span(tracing.SpanName.DIAGNOSE, attributes={"gnn.machine": machine_id}) as span:
         work = watching.diagnose(machine_id, timeout_s=timeout_s)
-        found = await answer_of(request, work, timeout_s + GRACE_S)
+        found = await answer_of(request, work, timeout_s, grace_s=GRACE_S)
         span.set_attribute("gnn.state", found.diagnosis.state)
     metrics.diagnoses.labels(found.diagnosis.state).inc()
     body = found.diagnosis.model_dump_json()

@@ -116,7 +116,7 @@ async def _infer(
     body = await request.body()
     headers = dict(request.scope["headers"])
     work = tensors.infer(name, version, body, headers)
-    answer = await answer_of(request, work, settings.inference.request_timeout_s + _GRACE_S)
+    answer = await answer_of(request, work, settings.inference.request_timeout_s, grace_s=_GRACE_S)
     own = {key.decode(): value.decode() for key, value in answer.headers}
     return Response(answer.body, headers=own, media_type=answer.media_type.decode())
 

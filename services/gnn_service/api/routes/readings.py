@@ -72,7 +72,7 @@ async def post_readings(
     kind = kind_of(request.headers.get("content-type", ""), request.headers.get("content-encoding", ""))
     machine = await storage.machines.get(machine_id)
     body = await request.body()
-    limit_s = storage.settings.monitoring.ingest.timeout_s + _GRACE_S
+    limit_s = storage.settings.monitoring.ingest.timeout_s
 
     async def work() -> tuple[Taken, Receipt | None]:
         with storage.door.place():
@@ -84,7 +84,7 @@ async def post_readings(
             raise InvalidInputError(f"none of the readings can be kept: {first.reason}", where=first.sensor)
         return taken, await storage.pipeline.ingest.submit(_pieces(machine, taken))
 
-    taken, receipt = await answer_of(request, work(), limit_s)
+    taken, receipt = await answer_of(request, work(), limit_s, grace_s=_GRACE_S)
     if receipt is not None and receipt.counts.refused:
         storage.machines.forget(machine_id)  # it was deleted, or put anew, by another process
         if not receipt.counts.stored + receipt.counts.merged + receipt.counts.unchanged:
