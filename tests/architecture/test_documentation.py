@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 WRITTEN = re.compile(r"""["']([\w-]+\.md)["']""")
 MENTIONED = re.compile(r"[\w./-]*\w\.md\b")
-TARGETS = {"help", "install", "demo", "test", "floor", "lint", "types", "model", "bench", "lock", "clean"}
+TARGETS = {"help", "install", "demo", "test", "torture", "floor", "lint", "types", "model", "bench", "lock", "clean"}
 
 
 def kept_files() -> list[Path]:
