@@ -155,7 +155,7 @@ async def test_a_black_hole_holds_nobody_up_for_long(plant: Away):
 
 
 async def test_a_spool_that_is_full_makes_the_service_unready(plant: Away, monkeypatch: pytest.MonkeyPatch):
-    full = SpoolStats(records=9, bytes=2**60, oldest_s=1.0)
+    full = SpoolStats(records=9, bytes=2**60, oldest_s=1.0, full=True)
     async with plant() as service:
         monkeypatch.setattr("gnn_service.db.spool.Spool.stats", lambda _: full)
         assert await service.ready() == "ready"  # the database takes everything: nobody needs the spool
@@ -164,3 +164,34 @@ async def test_a_spool_that_is_full_makes_the_service_unready(plant: Away, monke
         assert told(answer) == (503, "spool-full")
         assert int(answer.headers["retry-after"]) >= 1
         assert (await service.http.get("/health")).json()["storage"]["status"] == "full"
+
+
+@pytest.mark.parametrize("mode", [Mode.BLACK_HOLE, Mode.REFUSE])
+async def test_a_start_without_the_database_is_up_and_degraded_in_time_and_mends_itself(
+    mode: Mode, own_server: TestServer, tmp_path: Path
+):
+    url = own_server.tcp(own_server.owner_url("gnn"))
+    async with TcpProxy(url) as proxy:
+        proxy.mode = mode
+        if mode is Mode.REFUSE:
+            await proxy.refuse()
+        migration = {"on_start": True}  # it is done when the server is there
+        settings = stored_settings(proxy.url, tmp_path, database={**QUICK, "connection": {}, "migration": migration})
+        started = time.monotonic()
+        async with (
+            running(settings, DiagnoserDouble()) as app,
+            httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://service") as http,
+        ):
+            service = Plant(http, proxy)
+            assert await service.ready() == "degraded"
+            assert time.monotonic() - started <= 5
+            with within(6):
+                assert told(await service.send(0, 1.0))[0] in {503, 504}  # whose they are nobody knows
+            proxy.mode = Mode.PASS
+            if mode is Mode.REFUSE:
+                await proxy.listen()
+            proxy.reset()
+            await service.until_ready("ready", 30)
+            machine = pump(sensor("P1")).model_dump(mode="json", exclude_none=True)
+            assert (await http.put(M1, json=machine)).status_code == 201
+            assert (await service.send(0, 1.0)).status_code == 200

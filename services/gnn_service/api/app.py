@@ -155,7 +155,8 @@ def _lifespan(
 async def _known_machines(opened: AsyncExitStack, diagnoser: Diagnosing, storage: Storage | None) -> KnownMachines:
     machines = KnownMachines(diagnoser.machines, None if storage is None else storage.machines)
     opened.push_async_callback(machines.stop)
-    await machines.load()
+    if storage is not None and not storage.away:
+        await machines.load()
     return machines
 
 

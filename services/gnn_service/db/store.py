@@ -27,7 +27,7 @@ from gnn_service.db.readings import ReadingRepository
 from gnn_service.db.state import StateRepository
 from gnn_service.observability import logs
 
-_CONNECT_S: Final = 4.0  # a service whose database is silent is up and degraded within 5 s
+_CONNECT_S: Final = 1.5  # and as long again for connections: whose database is silent is up and degraded within 5 s
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0)
 _MAY_TAKE: Final = """
 select coalesce((select pg_has_role(current_user, oid, 'member') from pg_roles where rolname = $1), false)
