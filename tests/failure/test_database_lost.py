@@ -7,7 +7,7 @@ import signal
 import asyncpg
 import pytest
 
-from gnn_service.core.errors import DatabaseUnavailableError, GnnServiceError
+from gnn_service.core.errors import DatabaseUnavailableError, GnnServiceError, QueryTimeoutError
 from gnn_service.db.stats import DatabaseState
 from tests.support.database import managed, observer, seconds_of, until
 from tests.support.tcp_proxy import Mode, TcpProxy
@@ -47,6 +47,16 @@ async def test_connections_that_a_firewall_forgot_are_replaced_without_a_failed_
         stats = db.stats()
         assert stats.operations["one"].repeats == 0
         assert stats.pool.aborted >= 1
+
+
+async def test_when_one_connection_fell_silent_the_others_are_asked_before_they_are_used(proxy):
+    async with managed(proxy.url, pool_min=4, connection={"ping_after_s": 1000}, acquire_timeout_s=5) as db:
+        await asyncio.gather(*(db.run(nap, name="nap", idempotent=False) for _ in range(4)))
+        proxy.forget()
+        _, error = await seconds_of(db.run(one, name="one", idempotent=False, timeout_s=0.3))
+        assert isinstance(error, QueryTimeoutError)
+        results = await asyncio.gather(*(db.run(one, name="one", idempotent=False) for _ in range(4)))
+        assert results == [1, 1, 1, 1]
 
 
 async def test_a_query_whose_connection_breaks_is_repeated_if_that_is_the_same_as_once(proxy):

@@ -8,6 +8,7 @@ a shutdown for longer than the settings say.
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import socket
 from collections.abc import Awaitable, Callable
@@ -115,6 +116,7 @@ class ConnectionPool:
         self._counters = counters
         self._clock = clock
         self._moved_s = clock.monotonic()
+        self._doubt_s = -math.inf  # when a connection was last found dead: others may have died with it
         self._held = 0
         self._nothing_held = asyncio.Event()
         self._nothing_held.set()
@@ -260,11 +262,12 @@ class ConnectionPool:
             self._pool.terminate()
 
     async def _take_live(self, deadline_s: float, timeout_s: float) -> Connection:
-        """A connection that answers: one that was unused for a while is asked first."""
+        """A connection that answers: one that was unused for a while, or since another was found dead, is asked."""
         while True:
             con = await self._acquire(deadline_s, timeout_s)
             now = self._clock.monotonic()
-            if now - _age(con).worked_s < self._settings.connection.ping_after_s:
+            worked_s = _age(con).worked_s
+            if worked_s > self._doubt_s and now - worked_s < self._settings.connection.ping_after_s:
                 return con
             try:
                 await con.execute(_PING, timeout=min(self._settings.health.timeout_s, max(deadline_s - now, 0.001)))
@@ -274,6 +277,7 @@ class ConnectionPool:
                 self._abort(con)
                 raise
             else:
+                _age(con).worked_s = self._clock.monotonic()
                 return con
 
     async def _acquire(self, deadline_s: float, timeout_s: float) -> Connection:
@@ -308,6 +312,7 @@ class ConnectionPool:
 
     def _abort(self, con: Connection) -> None:
         self._counters.aborted += 1
+        self._doubt_s = self._clock.monotonic()
         with contextlib.suppress(asyncpg.InterfaceError):
             con.terminate()
 
