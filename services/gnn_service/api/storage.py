@@ -53,10 +53,10 @@ class Storage:
     def spool_full(self) -> str | None:
         """Why the spool would take nothing now; None where it takes something."""
         held, bounds = self.pipeline.spool.stats(), self.settings.database.spool
-        if held.bytes >= bounds.bytes_max:
-            return f"the spool holds its {bounds.bytes_max} bytes"
         if bounds.over_age == "refuse" and held.oldest_s > bounds.age_max_s:
             return f"the spool's oldest waits over {bounds.age_max_s:g} s"
+        if held.full:  # a record that does not fit is refused, so it never holds exactly as much as it may
+            return f"the spool holds its {bounds.bytes_max} bytes, or its disk is full"
         return None
 
     def diagnoses(self, diagnoser: Diagnosing) -> MachineDiagnoses:

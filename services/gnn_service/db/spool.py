@@ -17,7 +17,7 @@ from gnn_service.core.errors import GnnServiceError, OverloadedError, SpoolFaile
 from gnn_service.core.gather import Gather
 from gnn_service.db.own_thread import OwnThread
 from gnn_service.db.spool_format import SpoolRecord, check_record
-from gnn_service.db.spool_log import Entry, SpoolLog
+from gnn_service.db.spool_log import FULL_RETRY_S, Entry, SpoolLog
 from gnn_service.db.spool_stats import SpoolStats
 from gnn_service.observability import logs
 
@@ -139,9 +139,13 @@ class Spool:
 
     def stats(self) -> SpoolStats:
         """What it holds and has seen."""
-        seen = self._seen
-        waited = self._clock.monotonic() - self._seen_at if seen.records else 0.0
-        return replace(seen, oldest_s=seen.oldest_s + waited, refused_total=seen.refused_total + self._refused)
+        seen, since_s = self._seen, self._clock.monotonic() - self._seen_at
+        return replace(
+            seen,
+            oldest_s=seen.oldest_s + since_s if seen.records else 0.0,
+            full=seen.full and (seen.records > 0 or since_s < FULL_RETRY_S),  # a disk has room again without us
+            refused_total=seen.refused_total + self._refused,
+        )
 
     # ---- writing ----
 

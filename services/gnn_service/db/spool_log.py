@@ -86,7 +86,9 @@ class SpoolLog:
         self._cut_bytes = found.cut_bytes
         self._ahead: deque[_Place] = deque()  # read and not yet drained
         self._fd: int | None = None
-        self._closed = self._full = False
+        self._closed = False
+        self._lacking = 0  # bytes of the last group that there was no room for
+        self._no_space_at = float("-inf")  # by the wall clock: the disk, not the bound
         self._accepted = self._refused = self._overage = self._drained = self._failures = 0
 
     @property
@@ -109,7 +111,7 @@ class SpoolLog:
             cut_bytes_total=self._cut_bytes,
             failures_total=self._failures,
             aside_bytes=self._aside.bytes,
-            full=self._full,
+            full=self._is_full(),
         )
 
     def close(self) -> None:
@@ -128,7 +130,7 @@ class SpoolLog:
             For each group the sequence number of its last record, or the error that it is refused with:
             SpoolFullError for no room, SpoolFailedError where the disk fails.
         """
-        room = self._settings.bytes_max - self._bytes() - (HEADER_BYTES if self._fd is None else 0)
+        room = self._room()
         overage = self._oldest_s() > self._settings.age_max_s
         outcomes: list[int | GnnServiceError] = []
         accepted: list[SpoolRecord] = []
@@ -151,6 +153,7 @@ class SpoolLog:
         if self._closed:
             return SpoolFailedError("the spool is closed")
         if size > room:
+            self._lacking = size
             limit = self._settings.bytes_max
             return SpoolFullError(f"the spool holds its {limit} bytes", retry_after_s=FULL_RETRY_S)
         if overage and self._settings.over_age == "refuse":
@@ -169,8 +172,10 @@ class SpoolLog:
             self._abandon()
             _log.error("the spool cannot be written", folder=str(self._folder), error=str(error))
             if error.errno in NO_SPACE:
+                self._no_space_at = self._wall()
                 return SpoolFullError(f"no room on the spool's disk: {error.strerror}", retry_after_s=FULL_RETRY_S)
             return SpoolFailedError(f"the spool's disk fails: {error.strerror or error}", retry_after_s=FULL_RETRY_S)
+        self._no_space_at = float("-inf")
         segment.end += size
         segment.size = segment.end
         segment.last = records[-1].sequence
@@ -232,7 +237,6 @@ class SpoolLog:
         self, groups: Sequence[Sequence[Entry]], outcomes: Sequence[int | GnnServiceError], *, overage: bool
     ) -> None:
         for group, outcome in zip(groups, outcomes, strict=True):
-            self._full = isinstance(outcome, SpoolFullError)
             if isinstance(outcome, int):
                 self._accepted += len(group)
                 self._overage += len(group) if overage else 0
@@ -324,7 +328,9 @@ class SpoolLog:
             self._cursor = place.end
             place.segment.records = max(0, place.segment.records - 1)
             self._drained += 1
-        if self._cursor >= self._segments[0].end:
+        if not any(segment.records for segment in self._segments):  # what may be left is damage
+            self._forget_all()
+        elif self._cursor >= self._segments[0].end:
             if len(self._segments) > 1:
                 self._remove_oldest()
             else:
@@ -349,7 +355,7 @@ class SpoolLog:
 
     def _remove_oldest(self) -> None:
         segment = self._segments.popleft()
-        self._cursor, self._full = HEADER_BYTES, False
+        self._cursor = HEADER_BYTES
         try:
             if segment.damaged:
                 self._aside.keep_segment(segment.path)
@@ -370,6 +376,15 @@ class SpoolLog:
             return self._oldest_us
         found = time_of(head, segment.name.salt)
         return self._oldest_us if found is None else found  # behind damage: the next reading will tell
+
+    def _is_full(self) -> bool:
+        """Whether what was refused last would be refused again. A disk's state is believed for a while only."""
+        if self._settings.over_age == "refuse" and self._oldest_s() > self._settings.age_max_s:
+            return True
+        return self._lacking > self._room() or self._wall() - self._no_space_at < FULL_RETRY_S
+
+    def _room(self) -> int:
+        return self._settings.bytes_max - self._bytes() - (HEADER_BYTES if self._fd is None else 0)
 
     def _bytes(self) -> int:
         return sum(segment.size for segment in self._segments)

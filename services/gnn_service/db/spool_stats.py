@@ -20,7 +20,7 @@ class SpoolStats:
         cut_bytes_total: bytes of writes that a crash had cut short.
         failures_total: failed writes and fsyncs.
         aside_bytes: in the folders of what was set aside.
-        full: whether it refused the last for lack of room or age, and nothing has left since.
+        full: whether what was refused last, for lack of room or the age of the oldest, would be refused again.
     """
 
     records: int = 0

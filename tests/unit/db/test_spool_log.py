@@ -126,6 +126,7 @@ def test_when_the_oldest_waits_too_long_new_ones_are_refused_or_kept_and_counted
     wall.now += 31
     assert log.stats().oldest_s == 61
     (outcome,) = log.append([[entry(3)]])
+    assert log.stats().full == (over_age == "refuse")
     if over_age == "refuse":
         assert isinstance(outcome, SpoolFullError)
         assert log.stats().refused_total == 1
@@ -323,6 +324,22 @@ def test_a_full_disk_refuses_and_damages_nothing(folder, failing, number, begun,
     assert drained(log) == [*before, 3]
 
 
+def test_a_disk_that_was_full_counts_as_full_until_it_takes_something_or_a_while_has_passed(folder, failing):
+    wall = Wall()
+    log = SpoolLog(folder, spool_settings(), wall)
+    failing("write", errno.ENOSPC)
+    with pytest.raises(SpoolFullError):
+        appended(log, 1)
+    assert log.stats().full
+    wall.now += 31
+    assert not log.stats().full
+    with pytest.raises(SpoolFullError):
+        appended(log, 1)
+    failing(None)
+    appended(log, 1)
+    assert not log.stats().full
+
+
 def test_after_a_failed_fsync_the_segment_is_not_written_again(folder, failing):
     log = open_log(folder)
     appended(log, 1)
@@ -376,6 +393,19 @@ def test_a_place_that_cannot_be_a_folder_is_a_clear_error(tmp_path):
             ConfigurationError, match=r"cannot use .* as the spool: .*; set GNN_DATABASE__SPOOL__FOLDER"
         ):
             open_log(place)
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="rights are those of POSIX here")
+def test_a_folder_without_the_right_to_write_is_a_clear_error(folder):
+    folder.mkdir(mode=0o500)
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65_534)  # root may write everywhere
+    try:
+        with pytest.raises(ConfigurationError, match=r"Permission denied; set GNN_DATABASE__SPOOL__FOLDER"):
+            open_log(folder)
+    finally:
+        os.seteuid(me)
 
 
 def test_a_read_only_disk_is_a_clear_error_and_lets_go_of_the_folder(folder, monkeypatch):
