@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from gnn_service.core.errors import BreakerOpenError, EngineFailedError
+from gnn_service.core.errors import BreakerOpenError, EngineFailedError, ModelRefusesError
 from tests.support.inference import (
     DEADLY,
     NOT_FINITE,
@@ -182,7 +182,7 @@ async def test_a_caller_who_keeps_sending_poison_does_not_take_the_model_from_th
     factory = Factory()
     async with engine(factory, breaker=BREAKER) as subject:
         for _ in range(10):
-            with pytest.raises(EngineFailedError):
+            with pytest.raises(ModelRefusesError):
                 await subject.infer(item(bad))
         assert subject.stats().breaker == "closed"
         assert score(await subject.infer(item(1))) == 2

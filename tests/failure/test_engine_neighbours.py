@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from gnn_service.core.errors import EngineFailedError
+from gnn_service.core.errors import EngineFailedError, ModelRefusesError
 from gnn_service.inference.stats import Ending
 from tests.support.inference import NOT_FINITE, POISON, Factory, ended, engine, item, score, until
 
@@ -116,11 +116,11 @@ async def test_one_poisonous_item_fails_alone(place):
             tasks = await batch_of(subject, factory, values)
         answers = await asyncio.gather(*tasks[1:], return_exceptions=True)
         failed = answers.pop(place)
-        assert isinstance(failed, EngineFailedError)
+        assert isinstance(failed, ModelRefusesError)
         assert str(failed) == "the model failed on this window: ValueError: cannot digest this"
         assert [score(answer) for answer in answers] == [2, 3, 4, 5]
         assert subject.stats().breaker == "closed"
-        assert ended(subject) == {"answered": 5, "model_failed": 1}
+        assert ended(subject) == {"answered": 5, "invalid": 1}
         await tasks[0]
 
 
@@ -134,7 +134,7 @@ async def test_several_poisonous_items_are_all_found():
         answers = await asyncio.gather(*tasks[1:], return_exceptions=True)
         for value, answer in zip(values, answers, strict=True):
             if value == POISON:
-                assert isinstance(answer, EngineFailedError)
+                assert isinstance(answer, ModelRefusesError)
             else:
                 assert score(answer) == value + 1
         await tasks[0]
@@ -160,10 +160,24 @@ async def test_an_answer_that_is_not_finite_fails_alone():
             tasks = await batch_of(subject, factory, [1, NOT_FINITE, 3])
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert [score(answers[n]) for n in (0, 1, 3)] == [101, 2, 4]
-        assert isinstance(answers[2], EngineFailedError)
+        assert isinstance(answers[2], ModelRefusesError)
         assert "not finite" in str(answers[2])
         assert factory.now.batches == [[100], [1, NOT_FINITE, 3]], "found without running anything again"
-        assert ended(subject) == {"answered": 3, "model_failed": 1}
+        assert ended(subject) == {"answered": 3, "invalid": 1}
+
+
+@pytest.mark.parametrize("bad", [POISON, NOT_FINITE])
+async def test_an_item_is_at_fault_only_where_the_model_is_well(bad):
+    factory = Factory()
+    async with engine(factory) as subject:
+        with pytest.raises(ModelRefusesError) as refused:
+            await subject.infer(item(bad))
+        assert (refused.value.status, refused.value.retry_after_s) == (422, None)
+        original = factory.now.run
+        factory.now.run = lambda batch: {name: array * float("nan") for name, array in original(batch).items()}  # type: ignore[method-assign]
+        with pytest.raises(EngineFailedError):
+            await subject.infer(item(bad))
+        assert ended(subject) == {"invalid": 1, "model_failed": 1}
 
 
 @pytest.mark.parametrize("fault", [StopIteration("odd"), TimeoutError("slow"), asyncio.CancelledError()])
@@ -178,7 +192,7 @@ async def test_no_kind_of_exception_of_the_model_reaches_the_engine(fault):
             return original(batch)
 
         factory.now.run = run  # type: ignore[method-assign]
-        with pytest.raises(EngineFailedError):
+        with pytest.raises((EngineFailedError, ModelRefusesError)):
             await subject.infer(item(POISON), timeout_s=10)
         await until(lambda: subject.health().ready)
         assert score(await subject.infer(item(1))) == 2

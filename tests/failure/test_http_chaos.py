@@ -145,7 +145,7 @@ async def survive(settings: Settings, seed: int) -> None:
         assert {door.inside for door in gc.get_objects() if type(door) is Door} == {0}
         assert len(crowd.acted) == WAYS
         assert {200, 400, 404, 408, 422, 503} == set(crowd.answered)
-        assert {"overloaded", "engine-failed", "slow-body"} <= set(crowd.problems)
+        assert {"overloaded", "model-refuses", "slow-body"} <= set(crowd.problems)
         assert crowd.answered[200] > 50
         assert diagnoser.engine.stats().swaps > 0
         async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=20) as http:

@@ -9,7 +9,7 @@ import pytest
 
 from gnn_service.api.app import create_app
 from gnn_service.core.config import Settings
-from gnn_service.core.errors import EngineFailedError, InvalidInputError
+from gnn_service.core.errors import EngineFailedError, InvalidInputError, ModelRefusesError
 from tests.support.inference import DEADLY, POISON, Factory, SteppingClock, ended, engine, item, score, until
 
 
@@ -171,7 +171,7 @@ async def test_infinity_242_and_609_one_bad_item_does_not_stop_the_handler_while
             done = await asyncio.gather(*futures, return_exceptions=True)
             for value, answer in zip(values, done, strict=True):
                 if value == POISON:
-                    assert isinstance(answer, EngineFailedError)
+                    assert isinstance(answer, ModelRefusesError)
                 else:
                     assert score(answer) == value + 1
             assert (await client.get("/health/ready")).status_code == 200

@@ -14,6 +14,7 @@ from gnn_service.core.errors import (
     EngineStoppedError,
     GnnServiceError,
     InvalidInputError,
+    ModelRefusesError,
     OverloadedError,
 )
 from gnn_service.inference.batcher import Priority, Request
@@ -31,6 +32,7 @@ KINDS = {
     InvalidInputError: {"invalid"},
     OverloadedError: {"overloaded", "out_of_memory"},
     BreakerOpenError: {"breaker_open"},
+    ModelRefusesError: {"invalid"},
     EngineFailedError: {"model_failed", "worker_lost"},
     EngineStoppedError: {"stopped"},
 }

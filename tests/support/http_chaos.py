@@ -270,7 +270,7 @@ class Crowd:
                 return self._bad("/v2/models/double/infer", orjson.dumps({"inputs": [tensor | {"data": [1.0]}]}), 422)
         text = orjson.dumps({"inputs": [tensor | {"parameters": {"binary_data_size": 12}}]})
         roots = struct.pack("<3f", 1.0, -1.0, 4.0)  # there is none of a negative number
-        return self._bad("/v2/models/reciprocal/infer", text + roots, 503, {LENGTH: str(len(text))})
+        return self._bad("/v2/models/reciprocal/infer", text + roots, 422, {LENGTH: str(len(text))})
 
     def _bad(self, path: str, body: bytes, status: int, headers: Mapping[str, str] | None = None) -> Sent:
         return self._sent(path, body, {status, 503}, _never, headers)

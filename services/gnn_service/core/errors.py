@@ -43,6 +43,13 @@ class InvalidInputError(GnnServiceError):
     title = "The input cannot be used"
 
 
+class ModelRefusesError(InvalidInputError):
+    """The model cannot digest this very input, or answers it with what is no number; it answers others."""
+
+    code = "model-refuses"
+    title = "The model cannot use the input"
+
+
 class MalformedBodyError(InvalidInputError):
     """The body is not what its content type says."""
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from gnn_service.core.breaker import CircuitBreaker
 from gnn_service.core.clock import Clock
-from gnn_service.core.errors import BreakerOpenError, EngineFailedError, OverloadedError
+from gnn_service.core.errors import BreakerOpenError, EngineFailedError, ModelRefusesError, OverloadedError
 from gnn_service.inference.batcher import Priority, Request
 from gnn_service.inference.canary import Canary
 from gnn_service.inference.deadlines import expire
@@ -40,7 +40,8 @@ class BatchRunner:
 
     A run that raises is judged by the canary: a model that fails there too is at fault, everybody in the batch fails
     at once and the breaker counts it; else something in the batch is, and halves find it. The breaker therefore opens
-    on a broken model, and not because a caller keeps sending what the model cannot digest.
+    on a broken model, and not because a caller keeps sending what the model cannot digest: such a caller is told that
+    it is the input, so that nobody repeats it.
 
     Args:
         canary: the graph whose answer is known.
@@ -172,7 +173,7 @@ class BatchRunner:
             except JobFailedError as failed:
                 parts += await self._to_retry(worker, part, failed, tally)
             else:
-                self._hand_out(part, run, tally)
+                await self._blame_for_nonsense(worker, self._hand_out(part, run, tally), tally)
         if tally.answered:
             return Verdict.WORKS
         if tally.failed and not await self._model_works(worker, tally):
@@ -194,8 +195,10 @@ class BatchRunner:
         if halves and await self._model_works(worker, tally):
             return halves
         tally.failed += len(part)
+        at_fault = len(part) == 1 and await self._model_works(worker, tally)
         for request in part:
-            _blame_model(request, failed)
+            detail = f"the model failed on this window: {describe(failed.error)}"
+            _blame(request, detail, failed.error, at_fault=at_fault)
         return []
 
     async def _model_works(self, worker: ModelWorker, tally: "_Tally") -> bool:
@@ -209,18 +212,27 @@ class BatchRunner:
                 _log.warning("the model is failing: %s", flaw)
         return tally.sound
 
-    def _hand_out(self, part: list[Request], run: Run, tally: "_Tally") -> None:
+    async def _blame_for_nonsense(self, worker: ModelWorker, requests: list[Request], tally: "_Tally") -> None:
+        """Tell those whose answers were not finite whose fault it is."""
+        if not requests:
+            return
+        at_fault = await self._model_works(worker, tally)
+        for request in requests:
+            _blame(request, "the model's answer to this window is not finite; check its readings", at_fault=at_fault)
+
+    def _hand_out(self, part: list[Request], run: Run, tally: "_Tally") -> list[Request]:
+        """Give the answers out; returns the requests whose answers were not finite."""
         self._counters.runs += 1
         self._counters.run_s.observe(run.seconds)
         self.seconds_per_item += _SMOOTHING * (run.seconds / len(part) - self.seconds_per_item)
         self._regrow(len(part))
         now = self._clock.monotonic()
         answered: list[tuple[Request, Output]] = []
+        nonsense: list[Request] = []
         for request, answer in zip(part, run.answers, strict=True):
             if answer is None:
                 tally.failed += 1
-                error = EngineFailedError("the model's answer to this window is not finite; check its readings")
-                request.fail(error, Ending.MODEL_FAILED)
+                nonsense.append(request)
             else:
                 tally.answered += 1
                 if request.resolve(answer) and request.priority is not Priority.PROBE:
@@ -229,6 +241,7 @@ class BatchRunner:
         self._counters.total_s.observe_all([now - request.arrived_at for request, _ in answered])
         if self._on_answered is not None:
             self._on_answered(answered)
+        return nonsense
 
     def _regrow(self, size: int) -> None:
         """Dare larger batches again once enough of the present limit have fitted."""
@@ -272,7 +285,8 @@ def _shed(request: Request) -> None:
     request.fail(error, Ending.OUT_OF_MEMORY)
 
 
-def _blame_model(request: Request, failed: JobFailedError) -> None:
-    error = EngineFailedError(f"the model failed on this window: {describe(failed.error)}")
-    error.__cause__ = failed.error
-    request.fail(error, Ending.MODEL_FAILED)
+def _blame(request: Request, detail: str, cause: Exception | None = None, *, at_fault: bool) -> None:
+    """Fail it: by its own fault, where the model works, else by the model's."""
+    error = ModelRefusesError(detail) if at_fault else EngineFailedError(detail)
+    error.__cause__ = cause
+    request.fail(error, Ending.INVALID if at_fault else Ending.MODEL_FAILED)
