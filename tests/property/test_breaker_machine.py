@@ -65,6 +65,12 @@ class BreakerMachine(RuleBasedStateMachine):
         if self.state is BreakerState.OPEN and self.opened_at + self.settings.open_s - self.time.now <= 0:
             self.enter(BreakerState.HALF_OPEN)
 
+    @rule()
+    def reset(self) -> None:
+        self.breaker.reset()
+        if self.state is not BreakerState.CLOSED:
+            self.enter(BreakerState.CLOSED)
+
     @rule(target=permits)
     def call(self) -> Any:
         probes = self.out + len(self.outcomes)
