@@ -71,16 +71,15 @@ def create_app(
         openapi_url="/openapi.json" if settings.api.docs_enabled else None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours cover it, in every FastAPI version
     )
-    for router in (
-        *(diagnose.bounded, diagnose.router, machines.router, readings.router, diagnoses.router),
-        *(about.router, health.router, oip.router),
-    ):
-        app.include_router(router)
+    routers = [diagnose.bounded, diagnose.router, machines.router, readings.router, diagnoses.router]
+    routers += [about.router, health.router, oip.router]
     if settings.observability.metrics_enabled:
-        app.include_router(health.scraping)
+        routers.append(health.scraping)
     if settings.api.docs_enabled:
-        app.include_router(docs.router)
-    problems.install(app)
+        routers.append(docs.router)
+    for router in routers:
+        app.include_router(router)
+    problems.install(app, [route for router in routers for route in router.routes])
     openapi.install(app)
     return app
 

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from gnn_service.api.schemas.problem import MEDIA_TYPE, TYPE_PREFIX, FieldProblem, Problem
@@ -43,8 +44,9 @@ class UnionTag:
         return f"{cls.PREFIX}{name}>"
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of this application with problem details."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Answer every error of this application, which has these routes, with problem details."""
+    app.state.routes = tuple(routes)
     for kind in (GnnServiceError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _on_error)
     app.add_exception_handler(ClientDisconnect, _on_client_gone)
@@ -148,10 +150,11 @@ def _field_problem(error: Mapping[str, Any]) -> FieldProblem:
 def _of_http_error(scope: Scope, error: HTTPException) -> Response:
     title = HTTPStatus(error.status_code).phrase
     detail = str(error.detail)
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     if error.status_code == HTTPStatus.NOT_FOUND and detail == title:
         detail = f"there is nothing at {scope['path']}; /docs lists what there is"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and error.headers:
-        allowed = {name.lower(): value for name, value in error.headers.items()}.get("allow", "other methods")
+        headers["allow"] = allowed = _allowed(scope)
         detail = f"{scope['path']} takes {allowed}, not {scope['method']}"
     return _answer(
         scope,
@@ -159,8 +162,17 @@ def _of_http_error(scope: Scope, error: HTTPException) -> Response:
         title=title,
         status=error.status_code,
         detail=detail,
-        headers=dict(error.headers or {}),
+        headers=headers,
     )
+
+
+def _allowed(scope: Scope) -> str:
+    """Every method that one of the routes of this path takes; Starlette names those of the first route alone."""
+    routes = (route for route in scope["app"].state.routes if isinstance(route, Route))
+    methods = {
+        method for route in routes if route.matches(scope)[0] is not Match.NONE for method in route.methods or ()
+    }
+    return ", ".join(sorted(methods)) or "other methods"
 
 
 def _answer(

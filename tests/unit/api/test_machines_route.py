@@ -128,6 +128,12 @@ async def test_a_wrong_page_is_refused(query: Any, kept: httpx2.AsyncClient):
     assert answer.json()["where"].startswith("query.")
 
 
+async def test_a_wrong_method_is_told_all_that_are_right(kept: httpx2.AsyncClient):
+    answer = await kept.post(ABOUT, json={})
+    assert told(answer) == (405, "method-not-allowed")
+    assert answer.headers["allow"] == "DELETE, GET, PUT"
+
+
 async def test_a_stored_machine_is_diagnosed_and_commissioned_by_its_id(
     kept: httpx2.AsyncClient, machine: Any, body: Any, diagnoser: Any
 ):
