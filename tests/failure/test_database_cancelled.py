@@ -70,7 +70,9 @@ async def test_a_hundred_callers_that_leave_at_any_moment_leave_nothing_behind(u
         stats = db.stats()
         assert (stats.pool.waiters, stats.breaker.failures) == (0, 0)
     if asyncpg.__version__ >= "0.32":  # earlier ones leave errors behind that nobody asks for
-        assert not [record for record in caplog.records if record.exc_info]
+        told = [record for record in caplog.records if record.exc_info]
+        # where TLS is tried first, asyncpg drops the error of a request to cancel that came too late
+        assert not [record for record in told if "unexpected connection_lost() call" not in record.getMessage()]
 
 
 async def test_a_cancelled_query_is_gone_and_its_connection_goes_on(url):
