@@ -53,7 +53,7 @@ def demo(
 
     In a terminal it stays up until Ctrl-C; without one, or with --minutes, it ends by itself.
     """
-    configure_logs("warning", "auto")
+    configure_logs("error", "auto")  # warnings, as of a slow disk, are for those who run the service
     shown = _rig(fault) if machine == RIG else _simulated(machine, fault, quiet=as_json)
     return run_loop(_until_stopped(_Demo(shown, minutes=minutes, as_json=as_json)))
 

@@ -89,6 +89,20 @@ class StoredMachine:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """A machine in a list, without its description."""
+
+    machine_id: int
+    external_id: str
+    name: str
+    revision: int
+    fingerprint: str
+    updated_at: datetime
+    sensors: int
+    components: int
+
+
+@dataclass(frozen=True, slots=True)
 class Put:
     """A machine after it was put, and what that changed."""
 
@@ -99,6 +113,11 @@ class Put:
 _FIND: Final = """
 select machine_id, revision, fingerprint, description::text as description, created_at, updated_at
 from machine where tenant_id = $1 and external_id = $2 and deleted_at is null"""
+_LINES: Final = """
+select machine_id, external_id, name, revision, fingerprint, updated_at,
+       json_array_length(description -> 'sensors') as sensors,
+       json_array_length(description -> 'components') as components
+from machine where tenant_id = $1 and external_id > $2 and deleted_at is null order by external_id limit $3"""
 _NUMBERS: Final = """
 select machine_id, external_id, unit, sensor_id from sensor where tenant_id = $1 and machine_id = any($2::int[])"""
 _GROUPS: Final = """
@@ -162,6 +181,10 @@ class MachineRepository(Repository):
             for row in rows:
                 yield row["external_id"]
             after = rows[-1]["external_id"]
+
+    async def lines(self, *, after: str = "", limit: int = 100) -> tuple[Line, ...]:
+        """As `page`, without the descriptions, which take milliseconds each to read."""
+        return tuple(Line(**row) for row in await self._fetch("machine.lines", _LINES, self._tenant, after, limit))
 
     async def revisions(self, external_id: str) -> tuple[tuple[int, str, datetime], ...]:
         """Number, fingerprint and time of every description that the machine has had, the newest first."""

@@ -28,7 +28,6 @@ from gnn_service.core.errors import (
 )
 from gnn_service.db.diagnoses import Condition
 from gnn_service.db.machines import Outcome, unknown_machine
-from gnn_service.db.repository import instant
 from gnn_service.db.state import StoredBaseline
 from gnn_service.domain.check import Finding, check_machine, require_valid
 from gnn_service.domain.machine import IDENTIFIER, Machine
@@ -70,7 +69,7 @@ async def list_machines(
     """The stored machines in the order of their ids, each with its newest reading and the newest word on its health."""
     if after and not _IDENTIFIER.fullmatch(after):
         raise InvalidInputError("is no id of a machine", where="query.after")
-    found = await storage.store.machines.page(after=after, limit=limit + 1)
+    found = await storage.store.machines.lines(after=after, limit=limit + 1)
     shown = found[:limit]
     numbers = [one.machine_id for one in shown]
     said: dict[int, Condition] = {}
@@ -79,14 +78,10 @@ async def list_machines(
         said, newest = await asyncio.gather(
             storage.store.diagnoses.conditions(numbers), storage.store.readings.newest(numbers)
         )
-    answer = MachinePage(machines=[], next=shown[-1].machine.id if len(found) > limit else None)
-    for stored in shown:
-        summary = MachineSummary.of(stored)
-        if (word := said.get(stored.machine_id)) is not None:
-            summary.state, summary.health, summary.diagnosed_until = word.state, word.health, word.at
-        if (time_us := newest.get(stored.machine_id)) is not None:
-            summary.newest_reading = instant(time_us)
-        answer.machines.append(summary)
+    answer = MachinePage(
+        machines=[MachineSummary.of(one, said.get(one.machine_id), newest.get(one.machine_id)) for one in shown],
+        next=shown[-1].external_id if len(found) > limit else None,
+    )
     return json_answer(answer)
 
 

@@ -5,7 +5,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gnn_service.db.machines import StoredMachine
+from gnn_service.db.diagnoses import Condition
+from gnn_service.db.machines import Line
+from gnn_service.db.repository import instant
 from gnn_service.domain.check import Finding
 from gnn_service.domain.diagnosis import State
 from gnn_service.domain.machine import Machine
@@ -28,17 +30,20 @@ class MachineSummary(BaseModel):
     diagnosed_until: datetime | None = Field(None, description="end of the window of its newest diagnosis")
 
     @classmethod
-    def of(cls, stored: StoredMachine) -> "MachineSummary":
-        """Without the word on it."""
-        machine = stored.machine
+    def of(cls, line: Line, said: Condition | None, newest_us: int | None) -> "MachineSummary":
+        """From what the store knows of it."""
         return cls(
-            id=machine.id,
-            name=machine.name,
-            revision=stored.revision,
-            fingerprint=machine.fingerprint,
-            sensors=len(machine.sensors),
-            components=len(machine.components),
-            updated_at=stored.updated_at,
+            id=line.external_id,
+            name=line.name,
+            revision=line.revision,
+            fingerprint=line.fingerprint,
+            sensors=line.sensors,
+            components=line.components,
+            updated_at=line.updated_at,
+            newest_reading=None if newest_us is None else instant(newest_us),
+            state=State.UNKNOWN if said is None else said.state,
+            health=None if said is None else said.health,
+            diagnosed_until=None if said is None else said.at,
         )
 
 
