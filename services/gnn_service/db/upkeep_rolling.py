@@ -1,7 +1,7 @@
 """One transaction's worth of roll-ups: which stretches, their frames read, minutes and hours written."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -16,7 +16,8 @@ BATCH_VALUES: Final = 1_500_000
 """Values that a batch should read, about: 10 MB."""
 _STRETCHES: Final = 256
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_WHOLE: Final = timedelta(days=1)  # a longer stretch is searched for its readings before it is cut into slices
+_TRUSTED: Final = timedelta(minutes=10)  # of longer stretches the frames are counted: a machine may send otherwise
+_BATCH_FRAMES: Final = 20_000  # of slow sensors every frame may be a minute to write
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,40 +88,43 @@ async def plan(con: Connection, due: Sequence[asyncpg.Record], limits: Horizons,
     slices: list[Slice] = []
     done: list[int] = []
     shortened: list[tuple[int, datetime]] = []
+    left = values
     for row in due:
-        if slices and values <= 0:
+        if slices and left <= 0:
             break
-        from_ts, to_ts = row["from_ts"], await _end(con, row)
-        if to_ts is None:
-            done.append(row["due_id"])
-            continue
-        per_s = max(row["values_per_s"], 1e-6)
-        reach = timedelta(seconds=min(max(values / per_s, 60.0), 3e9))
-        begin = max(from_ts, limits.floor(to_ts), _slice_start(to_ts, reach))
+        begin, cost = await _reach(con, row, max(left, values / 8), values)
+        begin = max(begin, limits.floor(row["to_ts"]))
         keep = limits.frames is not None and begin < limits.frames
-        slices.append(Slice(row["tenant_id"], row["machine_id"], begin, to_ts, keep))
-        values -= (to_ts - begin).total_seconds() * per_s
-        if begin > from_ts:
+        slices.append(Slice(row["tenant_id"], row["machine_id"], begin, row["to_ts"], keep))
+        left -= cost
+        if begin > row["from_ts"]:
             shortened.append((row["due_id"], begin))
         else:
             done.append(row["due_id"])
     return Batch(tuple(slices), tuple(done), tuple(shortened))
 
 
-async def _end(con: Connection, row: asyncpg.Record) -> datetime | None:
-    """Where the readings of a long stretch end; None where it has none."""
+async def _reach(con: Connection, row: asyncpg.Record, room: float, batch: float) -> tuple[datetime, float]:
+    """How far back from its end a stretch can be rolled up with ``room`` values, and about how many these are.
+
+    By the rates of the description where that is enough; else the frames are counted along their index, so that
+    years with few readings are one step and no step is larger than it should be.
+    """
     from_ts, to_ts = row["from_ts"], row["to_ts"]
-    if to_ts - from_ts <= _WHOLE:
-        return to_ts  # type: ignore[no-any-return]
-    newest = await con.fetchval(sql.NEWEST, row["tenant_id"], row["machine_id"], from_ts, to_ts)
-    return None if newest is None else min(to_ts, _floor(newest, MINUTE) + MINUTE)
+    nominal = (to_ts - from_ts).total_seconds() * row["values_per_s"]
+    if to_ts - from_ts <= _TRUSTED and nominal <= room:
+        return from_ts, nominal
+    frames = max(1, int(_BATCH_FRAMES * room / BATCH_VALUES))
+    back = await con.fetchval(sql.REACH, row["tenant_id"], row["machine_id"], from_ts, to_ts, room, frames)
+    if back is None:
+        return from_ts, batch / 8
+    return max(from_ts, _full(back, to_ts)), room
 
 
-def _slice_start(to_ts: datetime, reach: timedelta) -> datetime:
-    """About ``reach`` before the end, at a full hour where that is far enough, so that no hour is rolled up twice."""
-    start = max(_EPOCH, to_ts - reach) if to_ts - _EPOCH > reach else _EPOCH
+def _full(start: datetime, end: datetime) -> datetime:
+    """The next full hour, so that no hour is rolled up twice; where the end is before that, the full minute before."""
     hour = _floor(start + HOUR - timedelta(microseconds=1), HOUR)
-    return hour if hour < to_ts else _floor(start, MINUTE)
+    return hour if hour < end else _floor(start, MINUTE)
 
 
 def _floor(time: datetime, width: timedelta) -> datetime:
@@ -138,24 +142,28 @@ async def _roll_minutes(con: Connection, slices: Sequence[Slice]) -> tuple[int, 
 
 
 async def _roll_hours(con: Connection, slices: Sequence[Slice], minutes_from: datetime | None) -> int:
-    hours = [_whole_hours(one, minutes_from) for one in slices]
+    hours = whole_hours(slices, minutes_from)
     await con.execute(sql.CLEAR_HOURS, *_stretches([one for one in hours if not one.keep]))
     buckets = []
-    for row in await con.fetch(sql.MINUTES, *_stretches(_distinct(hours))):
+    for row in await con.fetch(sql.MINUTES, *_stretches(hours)):
         count = row["count"].astype("int64")
         buckets += _rows(row, by_hour(Rollup(row["times"], count, row["mean"], row["low"], row["high"])))
     await con.executemany(sql.INSERT_HOURS, buckets)
     return len(buckets)
 
 
-def _whole_hours(one: Slice, minutes_from: datetime | None) -> Slice:
-    begin, end = _floor(one.from_ts, HOUR), _floor(one.to_ts + HOUR - timedelta(microseconds=1), HOUR)
-    return Slice(one.tenant_id, one.machine_id, begin, end, minutes_from is not None and begin < minutes_from)
-
-
-def _distinct(hours: Iterable[Slice]) -> list[Slice]:
-    """Two stretches of a machine in one hour make that hour once."""
-    return list(dict.fromkeys(hours))
+def whole_hours(slices: Iterable[Slice], minutes_from: datetime | None) -> list[Slice]:
+    """The hours that slices touch, each once; ``keep`` where their minutes may be gone."""
+    found: list[Slice] = []
+    for one in sorted(slices, key=lambda one: (one.tenant_id, one.machine_id, one.from_ts)):
+        begin, end = _floor(one.from_ts, HOUR), _floor(one.to_ts + HOUR - timedelta(microseconds=1), HOUR)
+        hours = Slice(one.tenant_id, one.machine_id, begin, end, minutes_from is not None and begin < minutes_from)
+        before = found[-1] if found else None
+        if before is not None and hours == replace(before, from_ts=begin, to_ts=end) and begin <= before.to_ts:
+            found[-1] = replace(before, to_ts=max(before.to_ts, end))
+        else:
+            found.append(hours)
+    return found
 
 
 def _stretches(slices: Sequence[Slice]) -> tuple[Any, ...]:

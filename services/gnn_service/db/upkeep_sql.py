@@ -45,12 +45,16 @@ from rollup_due d order by d.to_ts desc, d.due_id limit $1
 """
 """The newest stretches first, and how many values a second of each should have."""
 
-NEWEST: Final = """
+REACH: Final = """
 select max(f.ts) from rate_group g,
+lateral (select max(cardinality(l.sensor_ids)) as width from layout l
+         where l.tenant_id = g.tenant_id and l.machine_id = g.machine_id and l.rate_group = g.rate_group) w,
 lateral (select ts from frame f where f.tenant_id = g.tenant_id and f.machine_id = g.machine_id
-           and f.rate_group = g.rate_group and f.ts >= $3 and f.ts < $4 order by f.ts desc limit 1) f
+           and f.rate_group = g.rate_group and f.ts >= $3 and f.ts < $4
+         order by f.ts desc offset least($5::float8 / w.width, $6)::bigint limit 1) f
 where g.tenant_id = $1 and g.machine_id = $2
 """
+"""Back to when the newest frames of a stretch are $5 values, or $6 frames; null: it has not so many."""
 
 _SLICES = "unnest($1::int[], $2::int[], $3::timestamptz[], $4::timestamptz[]) s(tenant_id, machine_id, from_ts, to_ts)"
 _GROUPS = "join rate_group g on g.tenant_id = s.tenant_id and g.machine_id = s.machine_id"

@@ -255,6 +255,63 @@ async def test_a_batch_that_took_too_long_is_followed_by_a_smaller_one(runner, m
     assert sizes == [module.BATCH_VALUES, module.BATCH_VALUES / 8, module.BATCH_VALUES / 4]
 
 
+def test_slices_that_share_an_hour_make_it_once():
+    def at(hour, minute=0):
+        return datetime(2026, 1, 1, hour, minute, tzinfo=UTC)
+
+    def part(machine, begin, end, *, keep=False):
+        return upkeep_rolling.Slice(1, machine, begin, end, keep)
+
+    slices = [
+        part(1, at(10, 5), at(10, 6)),
+        part(1, at(10, 20), at(12, 1)),
+        part(2, at(12), at(13)),
+        part(1, at(14), at(15)),
+        part(1, at(2, 59), at(3)),
+    ]
+    assert upkeep_rolling.whole_hours(slices, at(5)) == [
+        part(1, at(2), at(3), keep=True),
+        part(1, at(10), at(13)),
+        part(1, at(14), at(15)),
+        part(2, at(12), at(13)),
+    ]
+
+
+async def test_years_with_few_readings_are_few_steps(runner):
+    """A sensor of 40 values a second by its description that sent four an hour."""
+    stored = await machine(runner)
+    times = ago(300 * DAY) + np.arange(8000, dtype=np.int64) * 900 * SECOND
+    await ReadingRepository(runner).store(stored.blocks(times, ("A",), np.ones((8000, 1), np.float32)))
+    runner.calls.clear()
+    await finish(Upkeep(runner, FOR_EVER))
+    assert runner.calls.count("upkeep.roll") <= 2
+    async with runner.pool.acquire() as con:
+        await assert_rolled_up(con)
+
+
+async def test_readings_faster_than_described_are_cut_into_more_steps(runner, monkeypatch):
+    monkeypatch.setattr(module, "BATCH_VALUES", 20_000)
+    stored = await machine(runner)
+    times = ago(3 * DAY) + np.arange(60_000, dtype=np.int64) * SECOND // 20
+    ones = np.ones((60_000, 1), np.float32)
+    blocks = [stored.blocks(times + start, ("A",), ones)[0] for start in (0, 86_400 * 2 * SECOND)]
+    await ReadingRepository(runner).store(blocks)  # a note of two days
+    steps = []
+    roll = upkeep_rolling.roll
+
+    async def told(con, values):
+        done = await roll(con, values)
+        steps.append(done.values)
+        return done
+
+    monkeypatch.setattr(upkeep_rolling, "roll", told)
+    await finish(Upkeep(runner, FOR_EVER))
+    assert sum(steps) == 2 * 2 * 60_000
+    assert max(steps) < 25_000
+    async with runner.pool.acquire() as con:
+        await assert_rolled_up(con)
+
+
 @pytest.mark.parametrize(
     "days", [{"frames_days": 800}, {"frames_days": None}, {"minutes_days": 5000}, {"minutes_days": 100}]
 )
