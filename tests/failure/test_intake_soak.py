@@ -54,6 +54,7 @@ class Soak:
                     self.open.set()
                     await asyncio.sleep(0.3 + self.chance.random())
                     self.open.clear()
+        self.open.set()  # whoever waits sees that it is over
         await asyncio.gather(*others)
         self.store.mode, self.store.delay_s = "up", 0.0
         async with intake(self.folder, self.store, spool=bounds) as last:
