@@ -18,6 +18,7 @@ from gnn_service.monitoring.diagnose import Diagnosing, MachineDiagnoses, Source
 from gnn_service.monitoring.machines import MachineDirectory
 from gnn_service.monitoring.pieces import Writer
 from gnn_service.monitoring.pipeline import Pipeline
+from gnn_service.observability.database import watch_with_opentelemetry
 from gnn_service.observability.intake import IntakeReaders
 from gnn_service.observability.logs import logger
 from gnn_service.observability.metrics import Metrics
@@ -113,6 +114,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage | None]:
 def watch_storage(metrics: Metrics, storage: Storage) -> None:
     """Report what it counts about itself whenever the metrics are asked for."""
     metrics.watch_database(storage.store.database.stats)
+    watch_with_opentelemetry(storage.store.database.stats)
     way_in, upkeep = storage.pipeline, storage.upkeep
     metrics.watch_intake(
         IntakeReaders(

@@ -175,12 +175,30 @@ def operation_ended(operation: str, seconds: float, error: str | None) -> None:
     _DURATION.record(seconds, attributes)
 
 
+_reported: Final[list[Read]] = []
+"""What the process reports, if anything: instruments are never forgotten, so they are made once and read this."""
+
+
+def _latest() -> DatabaseNumbers:
+    return _reported[-1]()
+
+
 def watch_with_opentelemetry(read: Read, provider: otel.MeterProvider | None = None) -> None:
     """Report the pool of what ``read`` returns through OpenTelemetry, each time its reader asks.
 
-    Call it once in a process: an instrument is never forgotten. ``provider`` None takes that of the process.
+    ``provider`` None takes that of the process, which reports one database: that of the latest call.
     """
-    meter = (provider or otel.get_meter_provider()).get_meter(SCOPE)
+    if provider is not None:
+        _report(read, provider)
+        return
+    first = not _reported
+    _reported[:] = [read]
+    if first:
+        _report(_latest, otel.get_meter_provider())
+
+
+def _report(read: Read, provider: otel.MeterProvider) -> None:
+    meter = provider.get_meter(SCOPE)
 
     def by_use(_: CallbackOptions) -> Iterable[Observation]:
         pool = read().pool
