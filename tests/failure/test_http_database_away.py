@@ -166,6 +166,29 @@ async def test_a_spool_that_is_full_makes_the_service_unready(plant: Away, monke
         assert (await service.http.get("/health")).json()["storage"]["status"] == "full"
 
 
+async def test_over_the_spools_bound_readings_are_refused_and_those_acknowledged_are_all_kept(plant: Away):
+    async with plant(spool={"bytes_max": 2**17, "segment_bytes": 2**16}) as service:
+        await service.go_away()
+        await service.until_ready("degraded", 10)
+        acknowledged = 0
+        for lot in range(20):
+            times = [1_769_846_400.0 + 1000 * lot + second for second in range(1000)]
+            answer = await service.http.post(f"{M1}/readings", json={"times": times, "readings": {"P1": [1.0] * 1000}})
+            if answer.status_code != 202:
+                break
+            acknowledged += 1000
+        assert told(answer) == (503, "spool-full")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert 5000 <= acknowledged <= 12_000
+        assert told(await service.http.get("/health/ready")) == (503, "spool-full")
+        assert (await service.http.get("/health/live")).status_code == 200
+        await service.come_back()
+        await service.until_ready("ready", 20)
+        await service.until_drained(20)
+        found = (await service.http.get(f"{M1}/readings", params=ALL)).json()
+        assert sum(len(part["times"]) for part in found["parts"]) == acknowledged
+
+
 @pytest.mark.parametrize("mode", [Mode.BLACK_HOLE, Mode.REFUSE])
 async def test_a_start_without_the_database_is_up_and_degraded_in_time_and_mends_itself(
     mode: Mode, own_server: TestServer, tmp_path: Path
