@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -12,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from gnn_service import __version__
 from gnn_service.api import openapi, problems
 from gnn_service.api.beside import begun
-from gnn_service.api.deps import DiagnoserFactory, Diagnosing, State
+from gnn_service.api.deps import DiagnoserFactory, Diagnosing, Learning, State
 from gnn_service.api.door import Door
 from gnn_service.api.hot import HotLane, HotRoute
 from gnn_service.api.hot_diagnose import HotDiagnose
@@ -39,6 +41,10 @@ with a baseline of the machine's own healthy running, which `POST /v1/commission
 `/v2` is the Open Inference Protocol: tensors in, tensors out, for plain ONNX graphs and for the bundle's network.
 Errors are problem details (RFC 9457); every answer carries `X-Request-Id`.
 """
+LEARNING_THREADS: Final = 2
+"""Threads that read the windows of `POST /v1/commission` and learn from them."""
+LEARNING_REQUESTS: Final = 4
+"""Baselines that may be learnt at once, those included that wait for a thread; more are refused."""
 _log = logger("gnn_service.api")
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[State]]
 
@@ -144,6 +150,7 @@ def _lifespan(
                 tensors=tensors,
                 metrics=metrics,
                 door=Door(settings.inference.queue_max + settings.inference.batch_max),
+                learning=_learning(opened),
                 started=time.monotonic(),
             )
             _log.info("stopping")
@@ -157,6 +164,12 @@ async def _known_machines(opened: AsyncExitStack, diagnoser: Diagnosing, storage
     if storage is not None and not storage.away:
         await machines.load()
     return machines
+
+
+def _learning(opened: AsyncExitStack) -> Learning:
+    threads = ThreadPoolExecutor(LEARNING_THREADS, thread_name_prefix="commission")
+    opened.callback(threads.shutdown, wait=False, cancel_futures=True)
+    return Learning(Door(LEARNING_REQUESTS, "baselines are being learnt"), threads)
 
 
 def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:

@@ -3,7 +3,9 @@
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Annotated, Any, Protocol, TypedDict, TypeVar
 
 import orjson
@@ -81,10 +83,20 @@ class Diagnosing(Protocol):
         self, machine: Machine, window: Window, baseline: Baseline | None = None, *, timeout_s: float | None = None
     ) -> Diagnosis: ...
 
-    async def commission(self, machine: Machine, windows: Sequence[Window]) -> Baseline: ...  # noqa: D102
+    async def commission(  # noqa: D102
+        self, machine: Machine, windows: Sequence[Window], *, threads: Executor | None = None
+    ) -> Baseline: ...
 
 
 DiagnoserFactory = Callable[[Settings], AbstractAsyncContextManager[Diagnosing]]
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """What keeps the learning of baselines, seconds of computing each, from keeping diagnoses waiting."""
+
+    door: Door
+    threads: Executor
 
 
 class State(TypedDict):
@@ -98,6 +110,7 @@ class State(TypedDict):
     tensors: TensorService
     metrics: Metrics
     door: Door
+    learning: Learning
     started: float
 
 
@@ -144,6 +157,12 @@ async def get_watching(request: Request) -> MachineDiagnoses:
     return watching
 
 
+async def get_learning(request: Request) -> Learning:
+    """Where baselines are learnt."""
+    learning: Learning = request.state.learning
+    return learning
+
+
 async def get_metrics(request: Request) -> Metrics:
     """The instruments of this application."""
     metrics: Metrics = request.state.metrics
@@ -156,6 +175,7 @@ TensorsDep = Annotated[TensorService, Depends(get_tensors)]
 MachinesDep = Annotated[KnownMachines, Depends(get_machines)]
 StorageDep = Annotated[Storage, Depends(get_storage)]
 WatchingDep = Annotated[MachineDiagnoses, Depends(get_watching)]
+LearningDep = Annotated[Learning, Depends(get_learning)]
 MetricsDep = Annotated[Metrics, Depends(get_metrics)]
 
 

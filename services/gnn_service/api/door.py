@@ -26,6 +26,17 @@ class Door:
         self._stay_s = 0.0
         self.inside = 0
 
+    def check(self) -> None:
+        """Refuse where there is no place now; holds none, for who has a body to receive first.
+
+        Raises:
+            OverloadedError: as `place`.
+        """
+        if self.inside >= self._places:
+            retry_s = max(_RETRY_S, self._stay_s)
+            detail = f"{self.inside} {self._doing} already; try again in {retry_s:.0f} s"
+            raise OverloadedError(detail, retry_after_s=retry_s)
+
     @contextmanager
     def place(self) -> Iterator[None]:
         """Be inside for as long as the context lasts.
@@ -33,10 +44,7 @@ class Door:
         Raises:
             OverloadedError: there is no place; ``retry_after_s`` is how long whoever was answered last had been inside.
         """
-        if self.inside >= self._places:
-            retry_s = max(_RETRY_S, self._stay_s)
-            detail = f"{self.inside} {self._doing} already; try again in {retry_s:.0f} s"
-            raise OverloadedError(detail, retry_after_s=retry_s)
+        self.check()
         self.inside += 1
         entered = time.monotonic()
         try:

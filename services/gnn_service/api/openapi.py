@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from gnn_service.api.schemas.diagnose import CommissionBody
 from gnn_service.api.schemas.oip import InferenceRequest
 from gnn_service.api.schemas.problem import MEDIA_TYPE, Problem
 from gnn_service.api.schemas.readings import ReadingsBody
@@ -27,8 +28,9 @@ _RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"ty
 _REQUEST_ID = {"X-Request-Id": {"description": "names the request in logs and traces", "schema": {"type": "string"}}}
 REQUEST_SCHEMA = "#/components/schemas/InferenceRequest"
 READINGS_SCHEMA = "#/components/schemas/ReadingsBody"
+COMMISSION_SCHEMA = "#/components/schemas/CommissionBody"
 """Of bodies that FastAPI does not read itself."""
-_UNREAD = (InferenceRequest, ReadingsBody)
+_UNREAD = (InferenceRequest, ReadingsBody, CommissionBody)
 _FASTAPI_422 = "Validation Error"
 _PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
 
@@ -74,7 +76,8 @@ def install(app: FastAPI) -> None:
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     for kind in _UNREAD:
         schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
-        document["components"]["schemas"].update(schema.pop("$defs", {}), **{kind.__name__: schema})
+        parts = {**schema.pop("$defs", {}), kind.__name__: schema}
+        document["components"]["schemas"] = parts | document["components"]["schemas"]
     for operations in document["paths"].values():
         for operation in operations.values():
             if operation["responses"].get("422", {}).get("description") == _FASTAPI_422:

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from typing import Self
 
 import numpy as np
@@ -197,9 +199,16 @@ class Diagnoser:
                 outputs = await held.infer(prepared, timeout_s=left_s, priority=priority)
             return held.conclude(prepared, outputs)
 
-    async def commission(self, machine: Machine, windows: Sequence[Window]) -> Baseline:
-        """Learn a machine's own healthy baseline from healthy windows; too short ones are left out."""
-        return await asyncio.to_thread(self._now.baseline_of, machine, windows)
+    async def commission(
+        self, machine: Machine, windows: Sequence[Window], *, threads: Executor | None = None
+    ) -> Baseline:
+        """Learn a machine's own healthy baseline from healthy windows; too short ones are left out.
+
+        ``threads`` computes it; None is the event loop's own executor.
+        """
+        run = copy_context().run
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(threads, run, self._now.baseline_of, machine, windows)
 
     def baseline_of(self, machine: Machine, windows: Sequence[Window]) -> Baseline:
         """As `commission`, without an event loop."""

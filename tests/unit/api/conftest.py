@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,7 +91,9 @@ class DiagnoserDouble:
             bundle=self.bundle.version,
         )
 
-    async def commission(self, machine: Machine, windows: Sequence[Window]) -> Baseline:
+    async def commission(
+        self, machine: Machine, windows: Sequence[Window], *, threads: Executor | None = None
+    ) -> Baseline:
         self.asked.extend((machine, window, None) for window in windows)
         await self._answer()
         return Baseline(machine=machine.id, windows=len(windows), centre={"PS1": (150.0,) * 60}, scale={"PS1": 1.0})

@@ -6,20 +6,24 @@ from contextlib import AbstractContextManager
 
 from fastapi import APIRouter, Request, Response
 
+from gnn_service.api.bodies import validate
 from gnn_service.api.deps import (
     DiagnoserDep,
     Diagnosing,
     JsonRoute,
+    LearningDep,
     MachinesDep,
     MetricsDep,
     SettingsDep,
     answer_of,
+    check_json_headers,
     find_machine,
+    parse_json,
     too_late,
 )
 from gnn_service.api.door import Door
 from gnn_service.api.known import KnownMachines
-from gnn_service.api.openapi import problem_responses
+from gnn_service.api.openapi import COMMISSION_SCHEMA, problem_responses
 from gnn_service.api.schemas.diagnose import CommissionBody, Commissioning, DiagnoseBody
 from gnn_service.api.schemas.window import WindowBody
 from gnn_service.api.windows import check_units, to_window
@@ -27,10 +31,9 @@ from gnn_service.core.errors import DeadlineExceededError, InvalidInputError
 from gnn_service.domain.diagnosis import Diagnosis
 from gnn_service.domain.machine import Machine
 from gnn_service.domain.window import Window
-from gnn_service.model.baseline import Baseline
 from gnn_service.observability import tracing
 
-router = APIRouter(prefix="/v1", tags=["diagnosis"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1", tags=["diagnosis"])
 _PROBLEMS = problem_responses(400, 404, 408, 413, 415, 422, 500, 503, 504)
 GRACE_S = 1.0
 """Seconds beyond the engine's deadline for all that is around the engine."""
@@ -71,35 +74,53 @@ async def diagnose(
     return Response(diagnosis.model_dump_json(), media_type="application/json")
 
 
-@router.post("/commission", response_model=Commissioning, responses=_PROBLEMS)
+@router.post(
+    "/commission",
+    response_model=Commissioning,
+    responses=_PROBLEMS,
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"$ref": COMMISSION_SCHEMA}}}}
+    },
+)
 async def commission(
-    body: CommissionBody,
     request: Request,
     diagnoser: DiagnoserDep,
     machines: MachinesDep,
     settings: SettingsDep,
+    learning: LearningDep,
     metrics: MetricsDep,
 ) -> Response:
     """Learn what healthy running of one machine looks like, from windows that are known to be healthy.
 
     Nothing is stored: send the baseline along with each window to diagnose.
     """
-    most = settings.api.windows_max
-    if len(body.windows) > most:
-        raise InvalidInputError(f"{len(body.windows)} windows are too many; send at most {most}", where="windows")
-    placed = {f"windows[{index}]": window for index, window in enumerate(body.windows)}
+    learning.door.check()  # before megabytes are received for nothing
+    given = request.headers
+    check_json_headers(given.get("content-type", ""), given.get("content-encoding", "identity"))
+    sent = await request.body()
+    run, threads = asyncio.get_running_loop().run_in_executor, learning.threads
 
-    async def work() -> Baseline:
-        known = await machines.names(body.machine)
-        machine, windows = await asyncio.to_thread(_read, known, body.machine, placed)
-        return await diagnoser.commission(machine, windows)
+    async def work() -> Commissioning:
+        with learning.door.place(), tracing.span(tracing.SpanName.COMMISSION) as span:
+            body = await run(threads, _commission_body, sent, settings.api.windows_max)
+            placed = {f"windows[{index}]": window for index, window in enumerate(body.windows)}
+            span.set_attributes({"gnn.machine": _id_of(body.machine), "gnn.windows": len(placed)})
+            known = await machines.names(body.machine)
+            machine, windows = await run(threads, _read, known, body.machine, placed)
+            baseline = await diagnoser.commission(machine, windows, threads=threads)
+            return Commissioning(machine=_id_of(body.machine), baseline=baseline)
 
-    known_by = _id_of(body.machine)
-    with tracing.span(tracing.SpanName.COMMISSION, attributes={"gnn.machine": known_by, "gnn.windows": len(placed)}):
-        baseline = await answer_of(request, work(), settings.inference.request_timeout_s)
+    answer = await answer_of(request, work(), settings.inference.request_timeout_s)
     metrics.commissions.inc()
-    answer = Commissioning(machine=known_by, baseline=baseline)
     return Response(answer.model_dump_json(), media_type="application/json")
+
+
+def _commission_body(sent: bytes, most: int) -> CommissionBody:
+    parsed = parse_json(sent)
+    windows = parsed.get("windows") if isinstance(parsed, dict) else None
+    if isinstance(windows, list) and len(windows) > most:  # before each of them is looked at
+        raise InvalidInputError(f"{len(windows)} windows are too many; send at most {most}", where="windows")
+    return validate(CommissionBody, parsed)
 
 
 async def diagnose_window(
