@@ -47,8 +47,9 @@ class Storage:
 
     @property
     def away(self) -> bool:
-        """Whether the database did not answer the last that was asked of it."""
-        return self.store.database.state is not DatabaseState.HEALTHY or self.pipeline.drain.away
+        """Whether the database does not answer, or does not take what waits for it."""
+        waits = self.pipeline.drain.away and not self.pipeline.spool.empty
+        return waits or self.store.database.state is not DatabaseState.HEALTHY
 
     @property
     def spool_full(self) -> str | None:
