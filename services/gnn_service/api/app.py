@@ -16,6 +16,7 @@ from gnn_service.api import openapi, problems
 from gnn_service.api.beside import begun
 from gnn_service.api.deps import DiagnoserFactory, Diagnosing, Learning, State
 from gnn_service.api.door import Door
+from gnn_service.api.held import BodiesHeld
 from gnn_service.api.hot import HotLane, HotRoute
 from gnn_service.api.hot_diagnose import HotDiagnose
 from gnn_service.api.known import KnownMachines
@@ -25,7 +26,7 @@ from gnn_service.api.oip.hot_infer import hot_routes
 from gnn_service.api.oip.service import TensorService
 from gnn_service.api.routes import about, diagnose, diagnoses, docs, health, machines, oip, readings
 from gnn_service.api.storage import Storage, StorageFactory, open_storage, watch_storage
-from gnn_service.core.config import Settings
+from gnn_service.core.config import ObservabilitySettings, Settings
 from gnn_service.domain.units import convert
 from gnn_service.inference.diagnoser import Diagnoser
 from gnn_service.inference.tensor_models import TensorModels
@@ -61,15 +62,16 @@ def create_app(
     ``storage_factory`` opens what keeps readings and diagnoses, or None where nothing does; default `open_storage`,
     which goes by `database.enabled`.
     """
-    metrics = Metrics()
+    metrics, bodies = Metrics(), BodiesHeld(settings.api.bodies_max_bytes)
+    opening = diagnoser_factory or Diagnoser.open, storage_factory or open_storage
     app = FastAPI(
         title="gnn-service",
         version=__version__,
         summary="Condition diagnosis of hydraulic and electro-mechanical machines.",
         description=_DESCRIPTION,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        lifespan=_lifespan(settings, metrics, diagnoser_factory or Diagnoser.open, storage_factory or open_storage),
-        middleware=_middleware(settings, metrics),
+        lifespan=_lifespan(settings, metrics, bodies, *opening),
+        middleware=_middleware(settings, metrics, bodies),
         generate_unique_id_function=openapi.operation_id,
         redirect_slashes=False,
         docs_url=None,
@@ -105,26 +107,22 @@ def hot_lane(settings: Settings, state: State) -> HotLane | None:
         {"/v1/diagnose": HotRoute("/v1/diagnose", diagnose_hot, metrics), **hot_routes(state["tensors"], metrics)},
         body_max_bytes=settings.api.body_max_bytes,
         body_timeout_s=settings.api.body_timeout_s,
+        bodies=state["bodies"],
         browsers=bool(settings.api.cors_origins),
     )
 
 
 def _lifespan(
-    settings: Settings, metrics: Metrics, open_diagnoser: DiagnoserFactory, open_storing: StorageFactory
+    settings: Settings,
+    metrics: Metrics,
+    bodies: BodiesHeld,
+    open_diagnoser: DiagnoserFactory,
+    open_storing: StorageFactory,
 ) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         async with AsyncExitStack() as opened:
-            observed = settings.observability
-            if observed.tracing_enabled and observed.otlp_endpoint is not None:
-                tracing = start_tracing(
-                    observed.otlp_endpoint,
-                    version=__version__,
-                    service=observed.service_name,
-                    sample_ratio=observed.trace_sample_ratio,
-                    timeout_s=observed.otlp_timeout_s,
-                )
-                opened.push_async_callback(tracing.stop, observed.otlp_timeout_s)
+            _trace(opened, settings.observability)
             storing = await opened.enter_async_context(begun(open_storing(settings)))  # while the model is loaded
             diagnoser = await opened.enter_async_context(open_diagnoser(settings))
             storage = await storing()
@@ -151,11 +149,24 @@ def _lifespan(
                 metrics=metrics,
                 door=Door(settings.inference.queue_max + settings.inference.batch_max),
                 learning=_learning(opened),
+                bodies=bodies,
                 started=time.monotonic(),
             )
             _log.info("stopping")
 
     return lifespan
+
+
+def _trace(opened: AsyncExitStack, observed: ObservabilitySettings) -> None:
+    if observed.tracing_enabled and observed.otlp_endpoint is not None:
+        tracing = start_tracing(
+            observed.otlp_endpoint,
+            version=__version__,
+            service=observed.service_name,
+            sample_ratio=observed.trace_sample_ratio,
+            timeout_s=observed.otlp_timeout_s,
+        )
+        opened.push_async_callback(tracing.stop, observed.otlp_timeout_s)
 
 
 async def _known_machines(opened: AsyncExitStack, diagnoser: Diagnosing, storage: Storage | None) -> KnownMachines:
@@ -172,7 +183,7 @@ def _learning(opened: AsyncExitStack) -> Learning:
     return Learning(Door(LEARNING_REQUESTS, "baselines are being learnt"), threads)
 
 
-def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+def _middleware(settings: Settings, metrics: Metrics, bodies: BodiesHeld) -> list[Middleware]:
     """Outermost first."""
     api = settings.api
     stack = [Middleware(Observe, metrics=metrics)]
@@ -190,5 +201,5 @@ def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
         *stack,
         Middleware(LimitConnections, connections_max=api.connections_max),
         Middleware(GuardCrash),
-        Middleware(LimitBody, max_bytes=api.body_max_bytes, timeout_s=api.body_timeout_s),
+        Middleware(LimitBody, max_bytes=api.body_max_bytes, timeout_s=api.body_timeout_s, bodies=bodies),
     ]

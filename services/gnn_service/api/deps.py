@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from gnn_service.api.bodies import check_members, validate
 from gnn_service.api.door import Door
+from gnn_service.api.held import BodiesHeld
 from gnn_service.api.known import KnownMachines
 from gnn_service.api.oip.service import TensorService
 from gnn_service.api.storage import NO_STORE, Storage
@@ -111,6 +112,7 @@ class State(TypedDict):
     metrics: Metrics
     door: Door
     learning: Learning
+    bodies: BodiesHeld
     started: float
 
 

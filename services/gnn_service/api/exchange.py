@@ -36,6 +36,7 @@ class Exchange:
         "_path",
         "_protocol",
         "_route",
+        "_share",
         "_size",
         "_started",
         "_timer",
@@ -65,6 +66,7 @@ class Exchange:
         self._size: int | None = None
         self._cancel: Cancel | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._share = lane.share(headers)
         self._started = now()
         self.request_id = lane.request_id(headers)
         self.keep_alive: bool = protocol.parser.should_keep_alive()
@@ -138,6 +140,8 @@ class Exchange:
         self._ended(CLIENT_GONE, None)
 
     def _ended(self, status: int, problem: str | None) -> None:
+        self._body.clear()
+        self._share.release()
         seconds = now() - self._started
         self._route.ended(status, seconds, self._size, problem)
         log(self._path, status, seconds, self.request_id, problem)

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import Any, Final, NamedTuple, Protocol
 
 from gnn_service.api import problems
+from gnn_service.api.held import BodiesHeld, Share
 from gnn_service.core.errors import GnnServiceError, UnavailableError
 from gnn_service.observability.logs import logger, request_context
 from gnn_service.observability.metrics import Metrics
@@ -88,6 +89,7 @@ class HotLane:
         routes: by path.
         body_max_bytes: bytes in a body, at most; larger ones are refused behind the lane.
         body_timeout_s: seconds for a body that did not come along with its head.
+        bodies: what all bodies hold, those behind the lane too; where it has no room they are refused behind the lane.
         browsers: whether pages of other origins may call, which is settled behind the lane.
     """
 
@@ -97,11 +99,13 @@ class HotLane:
         *,
         body_max_bytes: int,
         body_timeout_s: float,
+        bodies: BodiesHeld,
         browsers: bool = False,
     ) -> None:
         self._routes = {path.encode(): route for path, route in routes.items()}
         self.body_max_bytes = body_max_bytes
         self.body_timeout_s = body_timeout_s
+        self._bodies = bodies
         self._browsers = browsers
         self._prefix = uuid.uuid4().hex[:20].encode()
         self._count = itertools.count(1)
@@ -113,9 +117,16 @@ class HotLane:
         route = self._routes.get(path)
         if route is None or b"content-length" not in headers or b"transfer-encoding" in headers:
             return None
-        if int(headers[b"content-length"]) > self.body_max_bytes or (self._browsers and b"origin" in headers):
+        length = int(headers[b"content-length"])
+        if length > self.body_max_bytes or (self._browsers and b"origin" in headers):
             return None
-        return route
+        return route if self._bodies.fits(length) else None
+
+    def share(self, headers: Mapping[bytes, bytes]) -> Share:
+        """What the body behind this head holds, for which there is room; its request releases it."""
+        share = Share(self._bodies)
+        share.grow(int(headers[b"content-length"]))
+        return share
 
     def request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
         """The caller's own id where it is a usable one, else a new one."""

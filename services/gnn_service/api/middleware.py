@@ -4,13 +4,15 @@ import asyncio
 import re
 import time
 import uuid
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gnn_service.api import problems
+from gnn_service.api.held import BodiesHeld, Share
 from gnn_service.core.errors import BodyTooLargeError, OverloadedError, SlowBodyError
 from gnn_service.observability import tracing
 from gnn_service.observability.logs import logger, request_context
@@ -19,6 +21,8 @@ from gnn_service.observability.metrics import UNMATCHED, Metrics, method_label
 REQUEST_ID = "x-request-id"
 OVER_LIMIT = "over_limit"
 """In a request's state, where its connection is one too many."""
+LINGER_S: Final = 2.0
+"""Seconds that a caller whose body is refused may go on sending it; what comes is dropped."""
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # probes and scrapes come every few seconds and would bury what people asked
 _QUIET = ("/health", "/metrics", "/v2/health")
@@ -105,10 +109,15 @@ class LimitConnections:
 
 
 class LimitBody:
-    """Refuses bodies over ``max_bytes``, declared or chunked, and those that take longer than ``timeout_s``."""
+    """Refuses bodies over ``max_bytes``, declared or chunked, and those that take longer than ``timeout_s``.
 
-    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float) -> None:
+    Those that ``bodies`` has no room for are refused too, and their connection is closed. A declared length is held
+    from the head on, else what has come; all of it until the request has ended.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, timeout_s: float, bodies: BodiesHeld) -> None:
         self._app = app
+        self._bodies = bodies
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
 
@@ -121,8 +130,21 @@ class LimitBody:
         if declared.isdecimal() and int(declared) > self._max_bytes:
             await problems.respond(scope, self._too_large())(scope, receive, send)
             return
-        body = _Body(receive, self, scope["state"])
-        await self._app(scope, body.receive, send)
+        share, closing = Share(self._bodies), _Closing(receive, send)
+        try:
+            share.grow(int(declared) if declared.isdecimal() else 0)
+        except OverloadedError as error:
+            await problems.respond(scope, error)(scope, receive, closing)
+            return
+        body = _Body(receive, self, scope["state"], share)
+
+        async def answering(message: Message) -> None:
+            await (closing if body.refused else send)(message)
+
+        try:
+            await self._app(scope, body.receive, send if declared else answering)
+        finally:
+            share.release()
 
     async def next_part(self, receive: Receive, until: float, so_far: int) -> tuple[Message, int]:
         """The next part of a body of which ``so_far`` bytes have come, and how many have then."""
@@ -195,13 +217,39 @@ class _Answer:
         await self._send(message)
 
 
+class _Closing:
+    """Sends the answer to a body that is not read to its end, and has the connection closed.
+
+    That waits, `LINGER_S` at most, until the caller stops sending: with what nobody read the answer would be lost.
+    """
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["connection"] = "close"
+        if message["type"] == "http.response.start" or message.get("more_body", False):
+            await self._send(message)
+            return
+        await self._send({**message, "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                while (await self._receive()).get("more_body", False):
+                    pass
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 class _Body:
     """The body of one request as it comes in."""
 
-    def __init__(self, receive: Receive, limit: LimitBody, state: dict[str, Any]) -> None:
+    def __init__(self, receive: Receive, limit: LimitBody, state: dict[str, Any], share: Share) -> None:
         self._receive = receive
         self._limit = limit
         self._state = state
+        self._share = share
+        self.refused = False
         self._until: float | None = None
         self._size = 0
         self._complete = False
@@ -212,6 +260,11 @@ class _Body:
         if self._until is None:
             self._until = self._limit.deadline()
         message, self._size = await self._limit.next_part(self._receive, self._until, self._size)
+        try:
+            self._share.grow(self._size)
+        except OverloadedError:
+            self.refused = True
+            raise
         if not message.get("more_body", False):
             self._complete = True
             self._state["body_bytes"] = self._size

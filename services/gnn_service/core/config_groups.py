@@ -120,6 +120,9 @@ class ApiSettings(SettingsGroup):
     host: str = Field("127.0.0.1", min_length=1, max_length=255, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")
     body_max_bytes: int = Field(8 * 2**20, ge=1024, le=2**30, description="Bytes in a request body, at most.")
+    bodies_max_bytes: int = Field(
+        256 * 2**20, ge=1024, le=2**40, description="Bytes in request bodies over 64 KiB together, at most."
+    )
     body_timeout_s: float = Field(30.0, gt=0, le=600, description="Seconds for a request's head, then its body.")
     windows_max: int = Field(256, ge=1, le=65_536, description="Windows in one request, at most.")
     connections_max: int = Field(1024, ge=1, le=65_536, description="Connections at once; more are refused.")
@@ -129,6 +132,12 @@ class ApiSettings(SettingsGroup):
     cors_origins: Origins = Field((), description="Web origins whose pages may call the API.")
     companion_url: HttpUrl | None = Field(None, description="Address of the demo's control, where one runs.")
     shutdown_timeout_s: float = Field(15.0, gt=0, le=600, description="Seconds for open requests on shutdown.")
+
+    @model_validator(mode="after")
+    def _the_largest_body_has_room(self) -> Self:
+        if self.bodies_max_bytes < self.body_max_bytes:
+            refuse("must have room for the largest body", "bodies_max_bytes", "body_max_bytes")
+        return self
 
 
 class MonitoringSettings(SettingsGroup):
