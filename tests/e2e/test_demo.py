@@ -7,11 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
+import psutil
 import pytest
 
 DEMO = [sys.executable, "-c", "from gnn_service.cli.main import run; run()", "demo"]
@@ -103,6 +104,23 @@ def test_what_cannot_be_shown_is_one_line(arguments: list[str], status: int, sai
     assert done.stdout == ""
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_its_database_is_gone_with_it_unless_it_was_given_a_place(
+    named: bool, open_folder: Callable[[], Path], tmp_path: Path
+):
+    folder = open_folder()
+    places = {"GNN_DATABASE__DATA_DIR": str(folder / "named")} if named else {}
+    chosen = [*DEMO, "--fault", "valve_switching_lag", "--json"]
+    done = subprocess.run(
+        chosen, capture_output=True, text=True, cwd=tmp_path, timeout=150,
+        env={**environment(), "TMPDIR": str(folder), **places},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in folder.iterdir() if path.name[0] != "."] == (["named"] if named else [])
+    lines = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    assert not [line for line in lines if str(folder) in line]
 
 
 class Terminal:
