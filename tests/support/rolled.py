@@ -60,3 +60,19 @@ async def assert_rolled_up(con, size=1.0):
 async def kept_by_timescale(con):
     """Whether TimescaleDB keeps the roll-ups of this database, and not the service."""
     return await con.fetchval("select to_regclass('gnn.rollup_1m_timescale') is not null")
+
+
+async def positions_that_differ(con, bucket):
+    """How many positions the function for histories tells otherwise than the view, and how many there are."""
+    return tuple(await con.fetchrow(_POSITIONS.format(bucket=bucket)))
+
+
+_POSITIONS = """
+select count(*) filter (where f.ts is distinct from r.ts or f.count is distinct from r.count[p]
+                           or coalesce(f.mean::real, 'NaN') is distinct from r.mean[p]
+                           or coalesce(f.low, 'NaN') is distinct from r.low[p]
+                           or coalesce(f.high, 'NaN') is distinct from r.high[p]), count(*)
+from reading_{bucket} r cross join lateral generate_subscripts(r.count, 1) p
+left join lateral rolled_{bucket}(r.tenant_id, r.machine_id, r.rate_group, r.layout_id, p, r.ts,
+                                  r.ts + interval '1 second') f on true
+"""

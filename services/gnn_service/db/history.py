@@ -167,18 +167,14 @@ buckets as (
     group by 1, 2)"""
 _ROLLED: Final = """
 buckets as (
-    select w.place, date_bin(b.every, r.ts, b.origin) as bucket, sum(r.count[w.position]) as count,
-           min(r.low[w.position]) as low,
-           (sum(r.count[w.position] * r.mean[w.position]::float8) / sum(r.count[w.position]))::real as mean,
-           max(r.high[w.position]) as high
-    from bounds b, wanted w
-    join {table} r on r.tenant_id = $1 and r.machine_id = $2 and r.rate_group = w.rate_group
-                  and r.layout_id = w.layout_id and r.ts >= $4 and r.ts < $5
-    where r.count[w.position] > 0
+    select w.place, date_bin(b.every, r.ts, b.origin) as bucket, sum(r.count)::bigint as count, min(r.low) as low,
+           (sum(r.count * r.mean) / sum(r.count))::real as mean, max(r.high) as high
+    from bounds b, wanted w, {rolled}($1, $2, w.rate_group, w.layout_id, w.position, $4, $5) r
+    where r.count > 0
     group by 1, 2)"""
 _SQL: Final = {
     Source.RAW: _PLACES + _RAW + _COLLECT,
-    Source.MINUTES: _PLACES + _ROLLED.format(table="reading_1m") + _COLLECT,
-    Source.HOURS: _PLACES + _ROLLED.format(table="reading_1h") + _COLLECT,
+    Source.MINUTES: _PLACES + _ROLLED.format(rolled="rolled_1m") + _COLLECT,
+    Source.HOURS: _PLACES + _ROLLED.format(rolled="rolled_1h") + _COLLECT,
 }
 """A history of hours and longer is made of the hours' roll-up, of minutes and longer of the minutes'."""

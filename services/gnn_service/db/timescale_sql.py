@@ -41,9 +41,10 @@ end $$;
 """
 """Chunks may be dropped by the table's owner alone; the service gets just this of it."""
 
+# materialized only: with what is not refreshed yet, a question first plans over every chunk of frames, for seconds
 ROLLUP_1M: Final = """
 create materialized view if not exists gnn.rollup_1m_timescale
-    with (timescaledb.continuous, timescaledb.materialized_only = false) as
+    with (timescaledb.continuous, timescaledb.materialized_only = true) as
 select time_bucket('1 minute', f.ts) as ts, f.tenant_id, f.machine_id, f.layout_id, f.rate_group, p.pos::int as pos,
        count(*) filter (where p.v <> 'NaN') as count, avg(p.v) filter (where p.v <> 'NaN') as mean,
        min(p.v) filter (where p.v <> 'NaN') as low, max(p.v) filter (where p.v <> 'NaN') as high
@@ -52,7 +53,7 @@ group by 1, 2, 3, 4, 5, 6 with no data
 """
 ROLLUP_1H: Final = """
 create materialized view if not exists gnn.rollup_1h_timescale
-    with (timescaledb.continuous, timescaledb.materialized_only = false) as
+    with (timescaledb.continuous, timescaledb.materialized_only = true) as
 select time_bucket('1 hour', m.ts) as ts, m.tenant_id, m.machine_id, m.layout_id, m.rate_group, m.pos,
        sum(m.count)::bigint as count, sum(m.mean * m.count) / nullif(sum(m.count), 0) as mean,
        min(m.low) as low, max(m.high) as high
@@ -67,6 +68,15 @@ select ts, tenant_id, machine_id, layout_id, rate_group, array_agg(count::int or
        array_agg(coalesce(high, 'NaN')::real order by pos) as high
 from gnn.rollup_{bucket}_timescale
 group by ts, tenant_id, machine_id, layout_id, rate_group;
+create or replace function gnn.rolled_{bucket}(
+    tenant int, machine int, rates smallint, layout int, place int, from_ts timestamptz, to_ts timestamptz
+) returns table (ts timestamptz, count bigint, mean float8, low real, high real)
+language sql stable parallel safe as $$
+    select r.ts, r.count::bigint, r.mean::float8, r.low::real, r.high::real
+    from gnn.rollup_{bucket}_timescale r
+    where r.tenant_id = tenant and r.machine_id = machine and r.rate_group = rates and r.layout_id = layout
+      and r.pos = place and r.ts >= from_ts and r.ts < to_ts
+$$;
 """
 READ_TIMESCALE: Final = _READ.format(bucket="1m") + _READ.format(bucket="1h")
 """The readers' views over the continuous aggregates, in the shape of the service's own roll-ups."""
@@ -130,7 +140,7 @@ def policies(upkeep: UpkeepSettings, hypertables: Collection[str], server: Capab
         else "select remove_compression_policy('gnn.frame', if_exists => true)"
     )
     minutes = _Refresh("1m", upkeep.frames_days, "1 minute", "1 minute", 24 * 60)
-    hours = _Refresh("1h", upkeep.minutes_days, "1 hour", "10 minutes", 24 * 30)
+    hours = _Refresh("1h", upkeep.minutes_days, "1 minute", "10 minutes", 24 * 30)
     additions = [(f"refresh of roll-ups of {one.bucket}", one.statement(server)) for one in (minutes, hours)]
     additions += [
         (f"retention of {table}", f"select add_retention_policy('gnn.{table}', {_days(days)}, if_not_exists => true)")

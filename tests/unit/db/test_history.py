@@ -7,6 +7,7 @@ from gnn_service.core.errors import InvalidInputError
 from gnn_service.db.history import BUCKETS_AIM, HistoryRepository, Source, round_step
 from gnn_service.db.machines import MachineRepository
 from gnn_service.db.readings import ReadingRepository
+from tests.support.rolled import kept_by_timescale
 from tests.support.stored import SECOND, pump, sensor, ticks
 
 MINUTE, HOUR = 60 * SECOND, 3600 * SECOND
@@ -27,6 +28,8 @@ group by 1, 2, 3, 4, 5"""
 
 async def rolled_up(runner):
     async with runner.pool.acquire() as con:
+        if await kept_by_timescale(con):
+            pytest.skip("TimescaleDB keeps the roll-ups of this server, and its owner alone refreshes them")
         await con.execute(ROLL_UP.format(name="1m", unit="minute"))
         await con.execute(ROLL_UP.format(name="1h", unit="hour"))
 

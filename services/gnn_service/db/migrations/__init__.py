@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 FOLDER: Final = Path(__file__).parent
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Every revision, oldest first, readable without importing Alembic; a test compares it with Alembic's own list."""
 NEWEST: Final = REVISIONS[-1]
 SCHEMA: Final = "gnn"
