@@ -21,7 +21,7 @@ from gnn_service.observability.metrics import UNMATCHED, Metrics, method_label
 REQUEST_ID = "x-request-id"
 OVER_LIMIT = "over_limit"
 """In a request's state, where its connection is one too many."""
-LINGER_S: Final = 2.0
+LINGER_S: Final = 10.0
 """Seconds that a caller whose body is refused may go on sending it; what comes is dropped."""
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # probes and scrapes come every few seconds and would bury what people asked
