@@ -51,6 +51,11 @@ class Plant:
         times = [f"2026-01-31T08:00:{second:02d}Z"]
         return await self.http.post(f"{M1}/readings", json={"times": times, "readings": {"P1": [value]}})
 
+    async def send_lot(self, first: int) -> httpx2.Response:
+        times = [1_769_846_400.0 + first + second for second in range(1000)]
+        body = {"times": times, "readings": {"P1": [1.0] * len(times)}}
+        return await self.http.post(f"{M1}/readings", json=body)
+
     async def ready(self) -> str:
         answer = await self.http.get("/health/ready")
         return str(answer.json()["status"])
@@ -171,11 +176,7 @@ async def test_over_the_spools_bound_readings_are_refused_and_those_acknowledged
         await service.go_away()
         await service.until_ready("degraded", 10)
         acknowledged = 0
-        for lot in range(20):
-            times = [1_769_846_400.0 + 1000 * lot + second for second in range(1000)]
-            answer = await service.http.post(f"{M1}/readings", json={"times": times, "readings": {"P1": [1.0] * 1000}})
-            if answer.status_code != 202:
-                break
+        while (answer := await service.send_lot(acknowledged)).status_code == 202:
             acknowledged += 1000
         assert told(answer) == (503, "spool-full")
         assert int(answer.headers["retry-after"]) >= 1
