@@ -19,7 +19,7 @@ from tests.support.postgres import TestServer, free_port, wait_for
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.torture import Client, Service, Torturer, check, kept, until_calm
 
-SECONDS = float(os.environ.get("GNN_TEST_TORTURE_SECONDS", "45"))
+SECONDS = float(os.environ.get("GNN_TEST_TORTURE_SECONDS", "60"))
 SEED = int(os.environ.get("GNN_TEST_TORTURE_SEED", "1"))
 CLIENTS = 4
 

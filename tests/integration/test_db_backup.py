@@ -53,7 +53,7 @@ async def test_what_was_saved_comes_back_and_what_came_later_is_gone(place, tmp_
     await note(place.owner, "of-before")
     made = await backup(place, tmp_path / "gnn.dump")
     await note(place.owner, "of-after")
-    steps = []
+    steps: list[str] = []
     done = await restore(place, made.path, progress=steps.append)
     assert await asked(place.owner, NAMES) == ["of-before"]
     assert (done.kept, done.status.revision) == (None, NEWEST)

@@ -14,9 +14,10 @@ from gnn_service.core.errors import DatabaseRefusedError, DatabaseUnavailableErr
 from gnn_service.db import schema
 from gnn_service.db.migrations import VERSION_TABLE
 from gnn_service.db.stats import DatabaseState
-from gnn_service.db.store import Store
+from gnn_service.db.store import Migration, Store
 from tests.support.database import database_settings, until
 from tests.support.postgres import TestServer, within
+from tests.support.tcp_proxy import Mode, TcpProxy
 
 
 async def user_of(store: Store) -> tuple[str, bool]:
@@ -104,6 +105,21 @@ async def test_a_server_that_comes_late_is_waited_for_and_gets_its_schema(own_se
     finally:
         if not woken:
             os.kill(own_server.pid, signal.SIGCONT)
+
+
+async def test_a_server_that_falls_silent_in_a_migration_holds_up_neither_start_nor_stop(own_server: TestServer):
+    async with TcpProxy(own_server.tcp(own_server.owner_url("gnn"))) as proxy:
+
+        def swallow(step: str) -> None:
+            if step == "setting rights":
+                proxy.mode = Mode.BLACK_HOLE
+
+        migration = Migration(proxy.url, database_settings(), swallow, then=lambda: None, patience_s=1.0)
+        with within(10):
+            await migration.start()
+        assert proxy.mode is Mode.BLACK_HOLE
+        with within(5):
+            await migration.stop()
 
 
 async def test_a_store_that_is_closed_while_its_server_is_away_leaves_nothing_running(own_server: TestServer):

@@ -40,8 +40,13 @@ def no_progress(step: str) -> None:
 
 
 @asynccontextmanager
-async def connected(url: SecretStr, limits: MigrationSettings | None = None) -> AsyncIterator[RawConnection]:
+async def connected(
+    url: SecretStr, limits: MigrationSettings | None = None, *, opened: Callable[[RawConnection], object] | None = None
+) -> AsyncIterator[RawConnection]:
     """A connection of its own, closed afterwards within seconds, whatever happens to the network.
+
+    ``opened`` is given the connection, for whoever may have to cut it off: work that waits for a silent server does not
+    end by being cancelled.
 
     Raises:
         DatabaseRefusedError: a wrong password, a missing database or right: no repetition mends it.
@@ -65,6 +70,8 @@ async def connected(url: SecretStr, limits: MigrationSettings | None = None) -> 
         )
     except Exception as error:
         raise failures.of_connecting(error).error from error
+    if opened is not None:
+        opened(con)
     try:
         with told(con):
             await con.execute(f"set search_path = {SEARCH_PATH}")  # a pooler would pass over it at the start
@@ -109,11 +116,8 @@ async def only_one(con: RawConnection, wait_s: float, progress: Progress = no_pr
         if time.monotonic() >= until:
             raise DatabaseUnavailableError(f"{await _holder(con)} has been migrating this database for {wait_s:g} s")
         await asyncio.sleep(_POLL_S)
-    try:
-        yield
-    finally:
-        if not con.is_closed():
-            await con.execute("select pg_advisory_unlock($1)", MIGRATION_LOCK)
+    yield  # after an error nothing more is asked: the connection is closed, and that frees the lock
+    await con.execute("select pg_advisory_unlock($1)", MIGRATION_LOCK)
 
 
 async def refuse_service_role(con: RawConnection, role: str) -> None:

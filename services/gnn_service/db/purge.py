@@ -4,7 +4,6 @@ import asyncio
 from typing import Final
 
 from gnn_service.core.clock import Clock, SystemClock
-from gnn_service.core.errors import GnnServiceError
 from gnn_service.db.machines import MachineRepository
 from gnn_service.observability import logs
 
@@ -39,8 +38,8 @@ class Purge:
                 while removed := await self._machines.purge():
                     self.removed_total += removed
                     await self._clock.sleep(_BREATH_S)
-            except GnnServiceError as error:
-                _log.warning("purge_failed", error=str(error), code=error.code)
+            except Exception as error:  # noqa: BLE001 - the next round may do better, and must come
+                _log.warning("purge_failed", error=str(error), kind=type(error).__name__)
             waking = asyncio.ensure_future(self._wake.wait())
             pausing = asyncio.ensure_future(self._clock.sleep(_EVERY_S))
             try:

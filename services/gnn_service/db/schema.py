@@ -3,6 +3,7 @@
 import asyncio
 import random
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -93,6 +94,7 @@ async def migrate(
     *,
     progress: Progress = no_progress,
     convert_large: bool = False,
+    opened: Callable[[RawConnection], object] | None = None,
 ) -> Migrated:
     """Bring the schema up to date, give the service's role its rights, and set TimescaleDB up where the server has it.
 
@@ -104,6 +106,7 @@ async def migrate(
         upkeep: how long things are kept, where TimescaleDB sees to that.
         progress: hears each step.
         convert_large: make hypertables also of tables over 1 GB, which locks them for as long as it takes.
+        opened: given the connection, for whoever may have to cut it off.
 
     Raises:
         DatabaseRefusedError: the role may not, the server is too old, or the schema is newer than the code.
@@ -111,7 +114,7 @@ async def migrate(
         QueryTimeoutError: tables stayed in use, or a statement took too long.
     """
     settings, upkeep = settings or MigrationSettings(), upkeep or UpkeepSettings()
-    async with connected(url, settings) as con:
+    async with connected(url, settings, opened=opened) as con:
         await capability(con)  # too old a server is refused before anything is tried
         await refuse_service_role(con, roles.SERVICE_ROLE)
         async with only_one(con, settings.wait_s, progress):

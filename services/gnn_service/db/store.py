@@ -10,7 +10,7 @@ from typing import Final, Self
 from pydantic import SecretStr
 
 from gnn_service.core.config_database import DatabaseSettings
-from gnn_service.core.errors import DatabaseUnavailableError
+from gnn_service.core.errors import DatabaseUnavailableError, QueryTimeoutError
 from gnn_service.db import roles, schema
 from gnn_service.db.access import AccessRepository
 from gnn_service.db.alarms import AlarmRepository
@@ -28,6 +28,9 @@ from gnn_service.db.state import StateRepository
 from gnn_service.observability import logs
 
 _CONNECT_S: Final = 1.5  # and as long again for connections: whose database is silent is up and degraded within 5 s
+PATIENCE_S: Final = 20.0
+"""Seconds that a start waits for a migration that has begun; a slow one goes on while the service is degraded."""
+_STOP_S: Final = 2.0
 _PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0)
 _MAY_TAKE: Final = """
 select coalesce((select pg_has_role(current_user, oid, 'member') from pg_roles where rolname = $1), false)
@@ -138,17 +141,26 @@ class Migration:
         settings: limits.
         progress: hears each step.
         then: called when it is done.
+        patience_s: seconds that a start waits for a server that has answered; then it goes on in the background.
     """
 
     def __init__(
-        self, url: SecretStr, settings: DatabaseSettings, progress: Progress, *, then: Callable[[], None]
+        self,
+        url: SecretStr,
+        settings: DatabaseSettings,
+        progress: Progress,
+        *,
+        then: Callable[[], None],
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._url = url
         self._settings = settings
         self._progress = progress
         self._then = then
+        self._patience_s = patience_s
         self._reached = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._con: RawConnection | None = None
 
     async def start(self) -> None:
         """Wait until it is done, or until a silent server has had its time; then it goes on in the background.
@@ -162,23 +174,30 @@ class Migration:
             await asyncio.wait({task, reached}, timeout=_CONNECT_S, return_when=asyncio.FIRST_COMPLETED)
         finally:
             reached.cancel()
-        if self._reached.is_set() or task.done():
+        if self._reached.is_set():
+            await asyncio.wait({task}, timeout=self._patience_s)
+        if task.done():
             await task
         else:
-            _log.warning("no database at the start; its schema is brought up to date when it is there")
+            _log.warning("the database is silent; its schema is brought up to date in the background")
             task.add_done_callback(_report)
 
     async def stop(self) -> None:
         """Give up what is not done; what a migration has begun is rolled back by the server."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        task = self._task
+        if task is None or task.done():
+            return
+        task.cancel()
+        await asyncio.wait({task}, timeout=_STOP_S)
+        if not task.done() and self._con is not None:
+            self._con.terminate()
+            await asyncio.wait({task}, timeout=_STOP_S)
 
     async def _until_done(self) -> None:
         for pause_s in chain(_PAUSES_S, repeat(_PAUSES_S[-1])):
             try:
                 await self._once()
-            except DatabaseUnavailableError as error:
+            except (DatabaseUnavailableError, QueryTimeoutError) as error:
                 _log.debug("migration_waits", reason=str(error))
                 await asyncio.sleep(pause_s)
             else:
@@ -190,7 +209,16 @@ class Migration:
         self._reached.set()
         if found.revision is not None and not (found.is_owner or found.is_superuser):
             return  # the service's own role; each connection checks what it serves from
-        await schema.migrate(self._url, self._settings.migration, self._settings.upkeep, progress=self._progress)
+        await schema.migrate(
+            self._url,
+            self._settings.migration,
+            self._settings.upkeep,
+            progress=self._progress,
+            opened=self._hold,
+        )
+
+    def _hold(self, con: RawConnection) -> None:
+        self._con = con
 
 
 def _report(task: "asyncio.Task[None]") -> None:

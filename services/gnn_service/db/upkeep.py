@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from gnn_service.core.clock import Clock, SystemClock
 from gnn_service.core.config_upkeep import UpkeepSettings
-from gnn_service.core.errors import GnnServiceError, QueryTimeoutError
+from gnn_service.core.errors import QueryTimeoutError
 from gnn_service.db import retention, upkeep_rolling
 from gnn_service.db import upkeep_sql as sql
 from gnn_service.db.repository import Connection, Runner
@@ -93,9 +93,9 @@ class Upkeep:
             more = False
             try:
                 more = (await self.round()).more
-            except GnnServiceError as error:
+            except Exception as error:  # noqa: BLE001 - the next round may do better, and must come
                 self._stats = replace(self._stats, failures=self._stats.failures + 1)
-                _log.warning("upkeep_failed", error=str(error), code=error.code)
+                _log.warning("upkeep_failed", error=str(error), kind=type(error).__name__)
             pause = 0.0 if more else self._settings.interval_s * (1 - _SPREAD * self._draw())
             await self._clock.sleep(max(pause, self._settings.batch_s))  # others want the database too
 

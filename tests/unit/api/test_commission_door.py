@@ -9,6 +9,7 @@ import httpx2
 import orjson
 import pytest
 
+from gnn_service.api import windows
 from gnn_service.api.app import LEARNING_REQUESTS
 from gnn_service.api.routes import diagnose
 from gnn_service.domain.shipped import RIG
@@ -18,8 +19,8 @@ MANY = 60
 """More than the event loop's own executor has threads."""
 
 
-def of(body: Any, windows: int = 1) -> Any:
-    return {"machine": RIG, "windows": [body["window"]] * windows}
+def of(body: Any, count: int = 1) -> Any:
+    return {"machine": RIG, "windows": [body["window"]] * count}
 
 
 class Stuck:
@@ -28,7 +29,7 @@ class Stuck:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.free = threading.Event()
         self.threads: list[str] = []
-        read = diagnose.to_window
+        read = windows.to_window
 
         def to_window(window: Any, machine: Any, where: str) -> Any:
             if where.startswith("windows["):
