@@ -10,6 +10,7 @@ from gnn_service.core.errors import (
     EngineFailedError,
     EngineStoppedError,
     InvalidInputError,
+    ModelRefusesError,
     OverloadedError,
 )
 from gnn_service.inference.batcher import Priority
@@ -71,11 +72,11 @@ async def test_the_door_closes_in_the_instant_of_a_stop():
 async def test_what_goes_wrong_later_is_the_futures_exception():
     factory = Factory()
     async with engine(factory) as subject:
-        with pytest.raises(EngineFailedError, match="cannot digest"):
+        with pytest.raises(ModelRefusesError, match="cannot digest"):
             await subject.submit(item(POISON))
         with pytest.raises(EngineFailedError, match="the device is gone"):
             await subject.submit(item(DEADLY))
-        assert ended(subject) == {"model_failed": 1, "worker_lost": 1}
+        assert ended(subject) == {"invalid": 1, "worker_lost": 1}
 
 
 async def test_a_future_that_is_cancelled_while_it_waits_leaves_the_line_in_that_instant():
@@ -113,7 +114,7 @@ async def test_a_future_cancelled_after_its_end_changes_nothing_and_leaves_no_tr
         await asyncio.wait({answered, failed})
         assert not answered.cancel()
         assert not failed.cancel()
-        assert ended(subject) == {"answered": 1, "model_failed": 1}
+        assert ended(subject) == {"answered": 1, "invalid": 1}
         del failed
         gc.collect()
     assert "never retrieved" not in caplog.text

@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from gnn_service.core.errors import EngineFailedError
+from gnn_service.core.errors import ModelRefusesError
 from gnn_service.observability import tracing
 from tests.support.inference import POISON, Factory, engine, item, until
 
@@ -47,10 +47,10 @@ async def test_a_batch_links_to_the_requests_it_answered(spans):
 
 async def test_a_request_that_fails_marks_its_span(spans):
     async with engine(Factory()) as subject:
-        with pytest.raises(EngineFailedError), tracing.span("caller"):
+        with pytest.raises(ModelRefusesError), tracing.span("caller"):
             await subject.infer(item(POISON))
     (request,) = [span for span in spans() if span.name == "engine.request"]
-    assert request.attributes == {"error.type": "EngineFailedError"}
+    assert request.attributes == {"error.type": "ModelRefusesError"}
 
 
 async def test_without_a_trace_there_is_no_span(spans):

@@ -17,6 +17,7 @@ from gnn_service.core.errors import (
     EngineFailedError,
     GraphError,
     InvalidInputError,
+    ModelRefusesError,
     OverloadedError,
 )
 from gnn_service.inference import onnx_graph
@@ -63,7 +64,7 @@ async def test_one_bad_item_fails_its_request_and_no_other():
         good, bad = batch(1.0, 2.0), batch(1.0, POISON, 3.0)
         outcomes = await asyncio.gather(model.infer(good), model.infer(bad), model.infer(good), return_exceptions=True)
         assert outcomes[0]["score"].tolist() == outcomes[2]["score"].tolist() == [2.0, 3.0]
-        assert isinstance(outcomes[1], EngineFailedError)
+        assert isinstance(outcomes[1], ModelRefusesError)
 
 
 async def test_what_does_not_fit_into_the_line_leaves_nothing_in_it():
@@ -116,7 +117,7 @@ async def test_what_is_begun_tells_its_end_once():
         await until(lambda: bool(told))
         cancel()
         await asyncio.sleep(0.01)
-        assert [type(each) for each in told] == [EngineFailedError]
+        assert [type(each) for each in told] == [ModelRefusesError]
         with pytest.raises(InvalidInputError):
             model.begin({"x": np.zeros((1, 3, 2), np.float32)}, told.append)
         assert len(told) == 1

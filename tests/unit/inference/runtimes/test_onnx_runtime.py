@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from gnn_service.core.errors import BundleError, DeviceUnavailableError, EngineFailedError, EngineStoppedError
+from gnn_service.core.errors import BundleError, DeviceUnavailableError, EngineStoppedError, ModelRefusesError
 from gnn_service.inference.engine import Engine
 from gnn_service.inference.runtimes.base import DeviceMemoryError, MemoryAware
 from gnn_service.inference.runtimes.onnx import OnnxRuntime, _providers
@@ -147,7 +147,7 @@ async def test_a_graph_that_onnx_runtime_refuses_fails_alone(graph):
         answers = await asyncio.gather(
             subject.infer(graph_item(2)), subject.infer(odd), subject.infer(graph_item(3)), return_exceptions=True
         )
-        assert isinstance(answers[1], EngineFailedError)
+        assert isinstance(answers[1], ModelRefusesError)
         assert not any(isinstance(answer, BaseException) for answer in (answers[0], answers[2]))
         assert subject.stats().breaker == "closed"
 
